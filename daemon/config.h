@@ -70,6 +70,7 @@ struct config {
         uint32_t control_connections_max;
         uint32_t requests_max;        /* outstanding, of one client */
         uint32_t tokens_max;          /* outstanding, of one client */
+        uint32_t uid_tokens_max;      /* outstanding, of one uid in one pool */
         uint32_t queue_max;           /* packets queued to one client */
         uint32_t lease_slots_default; /* of a client that names no number */
         uint32_t lease_slots_max;

@@ -16,8 +16,8 @@
 #define SHMB_PACKET_MAX 2048u
 #define SHMB_HEADER_SIZE 8u /* u16 opcode, u16 flags, u32 serial */
 #define SHMB_TOKEN_SIZE 16u
-#define SHMB_NAME_MAX 63u   /* bytes of a pool or client name */
-#define SHMB_TEXT_MAX 400u  /* bytes of an error text */
+#define SHMB_NAME_MAX 63u     /* bytes of a pool or client name */
+#define SHMB_TEXT_MAX 400u    /* bytes of an error text */
 #define SHMB_RELEASE_MAX 128u /* entries of one RELEASE or RECLAIM */
 #define SHMB_TIMEOUT_FOREVER 0xffffffffffffffffu
 
@@ -87,22 +87,22 @@ enum shmb_status {
         SHMB_STATUS_OK = 0,
 
         /* Protocol breaches: GOODBYE, then disconnect. */
-        SHMB_STATUS_MALFORMED = 1,       /* truncated, trailing bytes, reserved bits set */
-        SHMB_STATUS_OVERSIZE = 2,        /* longer than SHMB_PACKET_MAX */
+        SHMB_STATUS_MALFORMED = 1, /* truncated, trailing bytes, reserved bits set */
+        SHMB_STATUS_OVERSIZE = 2,  /* longer than SHMB_PACKET_MAX */
         SHMB_STATUS_UNKNOWN_OPCODE = 3,
-        SHMB_STATUS_UNEXPECTED_FD = 4,   /* clients send no descriptors */
-        SHMB_STATUS_OUT_OF_ORDER = 5,    /* a request before HELLO, or a second HELLO */
+        SHMB_STATUS_UNEXPECTED_FD = 4, /* clients send no descriptors */
+        SHMB_STATUS_OUT_OF_ORDER = 5,  /* a request before HELLO, or a second HELLO */
         SHMB_STATUS_BAD_MAGIC = 6,
-        SHMB_STATUS_VERSION = 7,         /* no version in common */
-        SHMB_STATUS_SLOW_READER = 8,     /* replies were not read */
+        SHMB_STATUS_VERSION = 7,           /* no version in common */
+        SHMB_STATUS_SLOW_READER = 8,       /* replies were not read */
         SHMB_STATUS_TOO_MANY_REQUESTS = 9, /* more outstanding than WELCOME allows */
         SHMB_STATUS_TOO_MANY_CLIENTS = 10, /* connections, in all or of this uid */
-        SHMB_STATUS_SHUTDOWN = 11,       /* the broker is going down */
-        SHMB_STATUS_DISCONNECTED = 12,   /* by an administrator */
+        SHMB_STATUS_SHUTDOWN = 11,         /* the broker is going down */
+        SHMB_STATUS_DISCONNECTED = 12,     /* by an administrator */
 
         /* Refusals. */
-        SHMB_STATUS_BAD_SIZE = 20,       /* 0 */
-        SHMB_STATUS_TOO_LARGE = 21,      /* above the pool's largest class */
+        SHMB_STATUS_BAD_SIZE = 20,  /* 0 */
+        SHMB_STATUS_TOO_LARGE = 21, /* above the pool's largest class */
         SHMB_STATUS_NO_SUCH_POOL = 22,
         SHMB_STATUS_POOL_DENIED = 23,    /* the pool's access rules */
         SHMB_STATUS_POOL_BYTES = 24,     /* pool limit, in bytes */
@@ -114,11 +114,11 @@ enum shmb_status {
         SHMB_STATUS_NO_DESCRIPTORS = 30, /* the broker has none left */
         SHMB_STATUS_TIMED_OUT = 31,      /* the deadline passed */
         SHMB_STATUS_CANCELLED = 32,
-        SHMB_STATUS_STALE_BUFFER = 33,   /* this client holds no such slot and generation */
-        SHMB_STATUS_NOT_WRITER = 34,     /* only the holder for writing may do this */
+        SHMB_STATUS_STALE_BUFFER = 33, /* this client holds no such slot and generation */
+        SHMB_STATUS_NOT_WRITER = 34,   /* only the holder for writing may do this */
         SHMB_STATUS_TOKEN_UNKNOWN = 35,
         SHMB_STATUS_TOKEN_EXPIRED = 36,
-        SHMB_STATUS_TOKEN_USED = 37,     /* a once token, already imported */
+        SHMB_STATUS_TOKEN_USED = 37, /* a once token, already imported */
         SHMB_STATUS_TOKEN_REVOKED = 38,
         SHMB_STATUS_TOKEN_DOMAIN = 39,   /* not for this uid */
         SHMB_STATUS_TOKEN_EXISTS = 40,   /* the same 16 bytes were exported before */
@@ -131,12 +131,14 @@ enum shmb_status {
 };
 
 /*
- * The lease page: an array of u64 words, one per lease slot; word 0 belongs to no lease.
+ * The lease page: an array of u64 words, one per lease slot. Word 0 belongs to no lease: the
+ * broker writes it, SHMB_WORD_ZERO_WANTED while somebody waits for memory, else 0.
  * Word: bits 0-7 state, bits 8-31 zero, bits 32-63 the count of uses.
  * docs/protocol.md, "The lease page", says who may write which transition.
  */
 #define SHMB_WORD_STATE_MASK 0xffu
 #define SHMB_WORD_USE_SHIFT 32
+#define SHMB_WORD_ZERO_WANTED 0x1u
 
 enum shmb_word_state {
         SHMB_WORD_NONE = 0,

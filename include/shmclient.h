@@ -82,7 +82,8 @@ struct shmc_connect_options {
         uint64_t timeout_ns;  /* for connecting, and for each later call that has no
                                  timeout of its own (export, fd, sync); 0: 5 s */
 };
-#define SHMC_CONNECT_OPTIONS_INIT { sizeof(struct shmc_connect_options), NULL, 0, 0, 0, 0 }
+#define SHMC_CONNECT_OPTIONS_INIT                                                              \
+        { sizeof(struct shmc_connect_options), NULL, 0, 0, 0, 0 }
 
 /*
  * Connects and shakes hands. `address` is a socket path, or an abstract name after '@';
@@ -120,9 +121,11 @@ SHMC_PUBLIC void shmc_last_error(shmc_client *client, char *text, size_t size);
 
 /* ---- buffers ---------------------------------------------------------------------- */
 
-#define SHMC_ALLOC_UNCACHED 0x1u /* ask the broker even if the cache has one; on release it
+#define SHMC_ALLOC_UNCACHED                                                                    \
+        0x1u /* ask the broker even if the cache has one; on release it
                                     goes back to the broker at once */
-#define SHMC_ALLOC_ZERO 0x2u     /* `size` bytes of zeros; else contents are undefined (they
+#define SHMC_ALLOC_ZERO                                                                        \
+        0x2u /* `size` bytes of zeros; else contents are undefined (they
                                     may be an earlier buffer's of the same uid) */
 
 struct shmc_alloc_options {
@@ -132,7 +135,8 @@ struct shmc_alloc_options {
         uint32_t reserved;   /* 0 */
         uint64_t timeout_ns; /* how long to wait in line for memory others hold */
 };
-#define SHMC_ALLOC_OPTIONS_INIT { sizeof(struct shmc_alloc_options), NULL, 0, 0, 0 }
+#define SHMC_ALLOC_OPTIONS_INIT                                                                \
+        { sizeof(struct shmc_alloc_options), NULL, 0, 0, 0 }
 
 /*
  * Gets a writable buffer of at least `size` bytes (1 and up), page-aligned, all of its
@@ -189,8 +193,9 @@ SHMC_PUBLIC uint32_t shmc_buffer_features(const shmc_buffer *buffer);
 
 /* ---- sharing ---------------------------------------------------------------------- */
 
-#define SHMC_EXPORT_ONCE 0x1u     /* the first import uses the token up; else any number */
-#define SHMC_EXPORT_TRANSFER 0x2u /* the importer may write, and this process no longer has
+#define SHMC_EXPORT_ONCE 0x1u /* the first import uses the token up; else any number */
+#define SHMC_EXPORT_TRANSFER                                                                   \
+        0x2u                      /* the importer may write, and this process no longer has
                                      the buffer: on success the caller's reference is
                                      consumed; same uid only; implies ONCE */
 #define SHMC_EXPORT_SAME_UID 0x4u /* only processes of this uid may import */
@@ -203,7 +208,8 @@ struct shmc_export_options {
         uint64_t ttl_ns;   /* how long it may stay unimported; 0: 60 s; the broker's limit
                               is a day unless configured */
 };
-#define SHMC_EXPORT_OPTIONS_INIT { sizeof(struct shmc_export_options), 0, 0, 0 }
+#define SHMC_EXPORT_OPTIONS_INIT                                                               \
+        { sizeof(struct shmc_export_options), 0, 0, 0 }
 
 /*
  * Makes a token for a writable buffer, with its present size. The token holds the memory:
@@ -225,7 +231,8 @@ struct shmc_import_options {
         size_t struct_size;
         uint64_t timeout_ns; /* for the broker to answer; 0: the connection's timeout */
 };
-#define SHMC_IMPORT_OPTIONS_INIT { sizeof(struct shmc_import_options), 0 }
+#define SHMC_IMPORT_OPTIONS_INIT                                                               \
+        { sizeof(struct shmc_import_options), 0 }
 
 /*
  * Gets the buffer a token stands for: read-only, or writable for a transferred one. The
@@ -314,14 +321,14 @@ SHMC_PUBLIC int64_t shmc_trim(shmc_client *client);
 
 struct shmc_stats {
         size_t struct_size;
-        uint64_t cached_bytes;   /* kept for reuse now */
+        uint64_t cached_bytes; /* kept for reuse now */
         uint64_t cached_buffers;
-        uint64_t held_buffers;   /* referenced by the program now */
-        uint64_t cache_hits;     /* allocations without the broker */
+        uint64_t held_buffers; /* referenced by the program now */
+        uint64_t cache_hits;   /* allocations without the broker */
         uint64_t cache_misses;
-        uint64_t warm_imports;   /* imports without a new mapping */
+        uint64_t warm_imports; /* imports without a new mapping */
         uint64_t cold_imports;
-        uint64_t taken;          /* cached buffers the broker took back */
+        uint64_t taken; /* cached buffers the broker took back */
 };
 
 /* Fills what fits in stats->struct_size, which the caller sets. */

@@ -16,6 +16,11 @@
  * Ordering: the swaps and stores into IDLE release, and the swaps out of it acquire, so that
  * whoever takes a buffer out of IDLE sees everything its former holder did to the buffer and
  * to its own books before it put it there.
+ *
+ * A buffer must not lie IDLE unseen while somebody waits for memory. The client, after it
+ * stored IDLE, looks at word 0; the broker, after it wrote WANTED there, looks at the words.
+ * With all four sequentially consistent one of the two sees the other's store (Dekker); a
+ * client that sees WANTED takes the buffer out again and releases it to the broker.
  */
 #pragma once
 
@@ -42,7 +47,14 @@ static inline uint32_t shmb_word_uses(uint64_t value) {
 }
 
 static inline uint64_t shmb_word_load(shmb_word *word) {
-        return atomic_load_explicit(word, memory_order_acquire);
+        return atomic_load_explicit(word, memory_order_seq_cst);
+}
+
+/* The client's HELD -> IDLE; true if the broker wants the buffer instead. */
+static inline bool shmb_word_store_idle(shmb_word *words, uint32_t slot, uint32_t uses) {
+        atomic_store_explicit(&words[slot], shmb_word_make(uses, SHMB_WORD_IDLE),
+                              memory_order_seq_cst);
+        return atomic_load_explicit(&words[0], memory_order_seq_cst) & SHMB_WORD_ZERO_WANTED;
 }
 
 /* A transition only this side can make now. */

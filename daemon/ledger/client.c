@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "internal.h"
+
+void client_show_wanted(struct client *client) {
+        atomic_store_explicit(&client->words[0],
+                              client->ledger->wanted ? SHMB_WORD_ZERO_WANTED : 0,
+                              memory_order_seq_cst);
+}
+
+int client_join(struct ledger *ledger, const struct client *template,
+                struct client **ret_client) {
+        struct client *client = calloc(1, sizeof(*client));
+
+        if (!client)
+                return -ENOMEM;
+        *client = *template;
+        client->ledger = ledger;
+        client->id = ++ledger->next_client;
+        client->since = ledger->now;
+        HASH_ADD(hh, ledger->clients, id, sizeof(client->id), client);
+        if (!client->hh.tbl) {
+                free(client);
+                return -ENOMEM;
+        }
+        client_show_wanted(client);
+        *ret_client = client;
+        return 0;
+}
+
+void client_leave(struct client *client) {
+        struct ledger *ledger = client->ledger;
+
+        while (client->waiters)
+                waiter_free(client->waiters);
+        /* Out of the books first, so that nothing freed below is granted to it. */
+        HASH_DELETE(hh, ledger->clients, client);
+        for (uint32_t slot = 1; slot < client->slots_room; slot++) {
+                struct lease *lease = client->slots[slot];
+                if (!lease)
+                        continue;
+                struct object *object = lease->object;
+                /* It may still have the memory mapped, if only its socket is gone. */
+                if (object && lease->state == LEASE_HELD)
+                        object->lost_holder = true;
+                lease_end(lease);
+                if (object)
+                        object_settle(object);
+        }
+        free(client->slots);
+        free(client);
+        /* A line it stood in may go on. */
+        for (size_t i = 0; i < ledger->n_pools; i++)
+                pool_serve(&ledger->pools[i]);
+}
