@@ -16,17 +16,15 @@
 #pragma once
 
 #include <signal.h>
-#include <stdbool.h>
 #include <sys/resource.h>
 #include <sys/types.h>
 
 struct run {
         char *directory; /* mode 0700 */
         char *socket_path, *control_path;
-        int signal_fd; /* SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGQUIT; owned by the run */
-        pid_t pid;     /* 0: not started */
-        sigset_t mask; /* of this process before run_prepare, and of the command */
-        bool masked;
+        int signal_fd;        /* SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGQUIT; owned by the run */
+        pid_t pid;            /* 0: not started */
+        sigset_t mask;        /* of this process before run_prepare, and of the command */
         struct rlimit nofile; /* likewise */
 };
 
@@ -53,6 +51,8 @@ int run_dispatch(struct run *run, int *ret_status);
 /* What to exit with for a wait(2) status: the exit status, or 128 plus the signal. */
 int run_exit_status(int wait_status);
 
-/* Removes sockets and directory. The command, if still there, is left alone. Accepts NULL,
-   returns NULL. */
+/*
+ * Removes sockets and directory. The command, if still there, is left alone; the signals stay
+ * blocked, for one that is pending must not replace the exit status. Accepts NULL, returns NULL.
+ */
 struct run *run_free(struct run *run);
