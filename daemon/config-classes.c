@@ -57,17 +57,3 @@ void config_classes_tidy(struct pool_config *pool, uint64_t granule) {
                         pool->classes[kept++] = pool->classes[i];
         pool->n_classes = kept;
 }
-
-int pool_config_class(const struct pool_config *pool, uint64_t size) {
-        size_t low = 0, high = pool->n_classes;
-
-        while (low < high) {
-                size_t middle = low + (high - low) / 2;
-
-                if (pool->classes[middle] < size)
-                        low = middle + 1;
-                else
-                        high = middle;
-        }
-        return low < pool->n_classes ? (int)low : -1;
-}

@@ -96,20 +96,6 @@ struct pool_config *config_pool_obtain(struct config *config, const char *name) 
         return pool;
 }
 
-bool pool_config_admits(const struct pool_config *pool, uid_t uid, const gid_t *gids,
-                        size_t n_gids) {
-        if (pool->n_allow_uids == 0 && pool->n_allow_gids == 0)
-                return true;
-        for (size_t i = 0; i < pool->n_allow_uids; i++)
-                if (pool->allow_uids[i] == uid)
-                        return true;
-        for (size_t i = 0; i < pool->n_allow_gids; i++)
-                for (size_t j = 0; j < n_gids; j++)
-                        if (pool->allow_gids[i] == gids[j])
-                                return true;
-        return false;
-}
-
 static void dump_section(enum config_section section, const void *data, uint64_t given,
                          FILE *to) {
         size_t n;

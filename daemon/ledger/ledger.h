@@ -43,6 +43,29 @@ enum object_state {
 };
 #define OBJECT_STATES (OBJECT_RETIRING + 1)
 
+enum work_kind {
+        WORK_MAKE,   /* create and populate; sets fd, huge, numa */
+        WORK_PROVE,  /* result 1: exclusive, 0: still seen */
+        WORK_SCRUB,  /* punch out and populate again */
+        WORK_RETIRE, /* punch out and close */
+};
+
+/*
+ * What is being done to an object's memory, away from the ledger: all that whoever does it
+ * needs, so that it touches nothing else of the object. Embedded, so that it cannot fail to
+ * be asked for.
+ */
+struct work {
+        struct work *next;
+        enum work_kind kind;
+        int fd;     /* the memory; MAKE sets it */
+        int result; /* as ledger_work_done wants it */
+        uint64_t size, offset;
+        int numa_node;     /* wanted; -1: none */
+        uint8_t want_huge; /* enum config_huge */
+        bool huge, numa;   /* got */
+};
+
 enum lease_state {
         LEASE_HELD,   /* writer: HELD or IDLE by its word; reader: count > 0 */
         LEASE_SHARED, /* writer: given up, kept mapped while importers read */
@@ -76,6 +99,7 @@ struct object {
         uint64_t since;                     /* of the state */
         uint64_t quarantined;               /* since when; 0: not */
         struct deadline retry;              /* QUARANTINE */
+        struct work work;                   /* the owner's, while work is under way */
         int fd;           /* the memory; the owner's business, -1 until made */
         uint32_t readers; /* leases HELD by readers */
         uint32_t tokens;
@@ -183,13 +207,6 @@ struct token {
         struct deadline expiry;
         struct token *prev, *next; /* of those over, oldest first */
         UT_hash_handle hh;         /* by bytes */
-};
-
-enum work_kind {
-        WORK_MAKE,   /* create and populate; sets fd, huge, numa */
-        WORK_PROVE,  /* result 1: exclusive, 0: still seen */
-        WORK_SCRUB,  /* punch out and populate again */
-        WORK_RETIRE, /* punch out and close */
 };
 
 struct ledger_grant {

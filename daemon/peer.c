@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "peer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <utlist.h>
+
+#include "cleanup.h"
+#include "listener.h"
+#include "log.h"
+#include "packet.h"
+#include "status.h"
+
+/* One peer's turn in the event loop. */
+#define PACKETS_PER_TURN 32
+/* Bounds what lies unread in the kernel, descriptors above all, for a peer that is slow. */
+#define SEND_BUFFER (32 << 10)
+#define RETRY_FLIGHT_US 5000
+
+static void on_readable(evutil_socket_t fd, short what, void *userdata);
+static void on_writable(evutil_socket_t fd, short what, void *userdata);
+
+static void log_peer(enum log_level level, const struct peer *peer, const char *what,
+                     const char *reason) {
+        log_limited(level,
+                    LOG_FIELDS(LOG_NUMBER("pid", peer->who.pid),
+                               LOG_NUMBER("uid", peer->who.uid),
+                               LOG_TEXT("client", peer->client ? peer->client->name : "-"),
+                               LOG_TEXT("reason", reason)),
+                    "%s", what);
+}
+
+int peer_new(struct broker *broker, int fd, struct socket_peer *who) {
+        struct peer *peer = calloc(1, sizeof(*peer));
+        struct timeval hello = {
+                .tv_sec = (time_t)(broker->config->hello_timeout_ns / 1000000000u),
+                .tv_usec = (suseconds_t)(broker->config->hello_timeout_ns % 1000000000u /
+                                         1000u),
+        };
+        int size = SEND_BUFFER;
+
+        if (!peer) {
+                shmb_close(fd);
+                listener_left(broker, who->uid);
+                free(who->gids);
+                return -ENOMEM;
+        }
+        peer->broker = broker;
+        peer->fd = fd;
+        peer->who = *who;
+        DL_APPEND(broker->peers, peer);
+        broker->n_peers++;
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+        event_assign(&peer->readable, broker->base, fd, EV_READ | EV_PERSIST, on_readable,
+                     peer);
+        event_assign(&peer->writable, broker->base, fd, EV_WRITE, on_writable, peer);
+        evtimer_assign(&peer->retry, broker->base, on_writable, peer);
+        int r = sweep_watch(broker, peer, fd);
+        if (r == 0 && event_add(&peer->readable, &hello) < 0)
+                r = -ENOMEM;
+        if (r < 0)
+                peer_free(peer);
+        return r;
+}
+
+struct peer *peer_free(struct peer *peer) {
+        if (!peer)
+                return NULL;
+        struct broker *broker = peer->broker;
+
+        if (peer->client)
+                client_leave(peer->client);
+        if (peer->words)
+                munmap(peer->words, peer->words_size);
+        event_del(&peer->readable);
+        event_del(&peer->writable);
+        event_del(&peer->retry);
+        sweep_unwatch(broker, peer, peer->fd);
+        outq_deinit(&peer->out);
+        shmb_close(peer->fd);
+        DL_DELETE(broker->peers, peer);
+        broker->n_peers--;
+        listener_left(broker, peer->who.uid);
+        free(peer->who.gids);
+        free(peer);
+        return NULL;
+}
+
+void peer_doom(struct peer *peer, enum shmb_status status, const char *reason) {
+        if (peer->doomed)
+                return;
+        peer->doomed = true;
+        peer->status = status;
+        peer->reason = reason;
+        peer->next_doomed = peer->broker->doomed;
+        peer->broker->doomed = peer;
+        event_active(peer->broker->reaper, EV_TIMEOUT, 0);
+}
+
+static void say_goodbye(struct peer *peer) {
+        struct shmb_goodbye goodbye = { .status = peer->status };
+        uint8_t packet[SHMB_PACKET_MAX];
+
+        evutil_snprintf(goodbye.text, sizeof(goodbye.text), "%s", peer->reason);
+        size_t size = shmb_encode_goodbye(packet, &goodbye);
+        (void)shmb_packet_send(peer->fd, packet, size, -1, MSG_DONTWAIT);
+}
+
+void peers_reap(struct broker *broker) {
+        while (broker->doomed) {
+                struct peer *peer = broker->doomed;
+
+                broker->doomed = peer->next_doomed;
+                if (peer->status == SHMB_STATUS_OK) {
+                        log_peer(LOG_LEVEL_DEBUG, peer, "client left", peer->reason);
+                } else {
+                        say_goodbye(peer);
+                        broker->counts.breaches++;
+                        log_peer(LOG_LEVEL_WARNING, peer, "client disconnected", peer->reason);
+                }
+                peer_free(peer);
+        }
+}
+
+/* Arms whatever lets the queue move again. */
+static void wait_to_send(struct peer *peer, int why) {
+        struct timeval retry = { .tv_usec = RETRY_FLIGHT_US };
+
+        if (why == -EAGAIN)
+                (void)event_add(&peer->writable, NULL);
+        else if (why == -ETOOMANYREFS) /* descriptors in flight: no event tells when */
+                (void)evtimer_add(&peer->retry, &retry);
+        else
+                peer_doom(peer, SHMB_STATUS_OK, "connection lost while sending");
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *userdata) {
+        struct peer *peer = userdata;
+
+        (void)what;
+        (void)fd;
+        if (peer->doomed)
+                return;
+        int r = outq_flush(&peer->out, peer->fd);
+        if (r < 0)
+                wait_to_send(peer, r);
+}
+
+void peer_send(struct peer *peer, const void *packet, size_t size, int fd) {
+        int r = -EAGAIN;
+
+        if (peer->doomed)
+                return;
+        if (peer->out.count == 0)
+                r = shmb_packet_send(peer->fd, packet, size, fd, MSG_DONTWAIT);
+        if (r == 0)
+                return;
+        if (r != -EAGAIN && r != -ETOOMANYREFS) {
+                peer_doom(peer, SHMB_STATUS_OK, "connection lost while sending");
+                return;
+        }
+        int copy = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        if (fd >= 0 && copy < 0) {
+                peer_doom(peer, SHMB_STATUS_NO_DESCRIPTORS, "no descriptor left to queue");
+                return;
+        }
+        bool first = peer->out.count == 0;
+        if (peer->out.count >= peer->broker->config->queue_max) {
+                shmb_close(copy);
+                peer_doom(peer, SHMB_STATUS_SLOW_READER,
+                          "replies not read: QueueMax= packets are waiting");
+                return;
+        }
+        if (outq_put(&peer->out, packet, size, copy) < 0) {
+                peer_doom(peer, SHMB_STATUS_NO_MEMORY, "no memory to queue a reply");
+                return;
+        }
+        if (first)
+                wait_to_send(peer, r);
+}
+
+static const char *outcome_reason(int outcome, enum shmb_status *ret_status) {
+        switch (outcome) {
+        case SHMB_PACKET_END:
+                *ret_status = SHMB_STATUS_OK;
+                return "closed its end";
+        case SHMB_PACKET_TRUNCATED:
+                *ret_status = SHMB_STATUS_OVERSIZE;
+                return "sent a packet longer than 2048 bytes";
+        case SHMB_PACKET_LOST_FDS:
+        case SHMB_PACKET_MANY_FDS:
+                *ret_status = SHMB_STATUS_UNEXPECTED_FD;
+                return "sent descriptors";
+        default:
+                *ret_status = SHMB_STATUS_OK;
+                return "connection lost";
+        }
+}
+
+/* One packet; false when there is nothing more to read. */
+static bool read_one(struct peer *peer, size_t *ret_size) {
+        uint8_t packet[SHMB_PACKET_MAX];
+        size_t size = 0;
+        SHMB_CLOSE int fd = -1;
+        enum shmb_status status;
+
+        int r = shmb_packet_receive(peer->fd, packet, sizeof(packet), MSG_DONTWAIT, &size, &fd);
+        /* It closed with replies unread. That is told once, before what it sent until then. */
+        if (r == -ECONNRESET)
+                r = shmb_packet_receive(peer->fd, packet, sizeof(packet), MSG_DONTWAIT, &size,
+                                        &fd);
+        if (r == -EAGAIN)
+                return false;
+        if (r != SHMB_PACKET_OK) {
+                const char *reason = outcome_reason(r, &status);
+                peer_doom(peer, status, reason);
+                return false;
+        }
+        if (fd >= 0) {
+                peer_doom(peer, SHMB_STATUS_UNEXPECTED_FD, "sent a descriptor");
+                return false;
+        }
+        request_handle(peer, packet, size);
+        *ret_size = size;
+        return !peer->doomed;
+}
+
+void peer_read(struct peer *peer, size_t most_bytes) {
+        size_t size = 0;
+
+        for (size_t total = 0; total < most_bytes && !peer->doomed; total += size)
+                if (!read_one(peer, &size))
+                        break;
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *userdata) {
+        struct peer *peer = userdata;
+        size_t size;
+
+        (void)fd;
+        if (peer->doomed)
+                return;
+        broker_enter(peer->broker);
+        if (what & EV_TIMEOUT)
+                peer_doom(peer, SHMB_STATUS_OUT_OF_ORDER, "no HELLO within HelloTimeout=");
+        for (int i = 0; i < PACKETS_PER_TURN && !peer->doomed; i++)
+                if (!read_one(peer, &size))
+                        break;
+        if (peer->client && !peer->greeted) {
+                /* It introduced itself: from here on it may be silent as long as it likes. */
+                peer->greeted = true;
+                event_del(&peer->readable);
+                if (event_add(&peer->readable, NULL) < 0)
+                        peer_doom(peer, SHMB_STATUS_NO_MEMORY, "no memory for its event");
+        }
+        broker_leave(peer->broker);
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One connection on the data socket. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <event2/event_struct.h>
+
+#include "broker.h"
+#include "outq.h"
+#include "socket.h"
+
+struct peer {
+        struct broker *broker;
+        struct client *client; /* NULL before HELLO */
+        struct socket_peer who;
+        shmb_word *words; /* its lease page */
+        size_t words_size;
+        struct outq out;
+        struct event readable;
+        struct event writable, retry; /* one is pending only while `out` is not empty */
+        struct peer *prev, *next;     /* of the broker */
+        struct peer *next_doomed;
+        const char *reason; /* why it is doomed; static */
+        enum shmb_status status;
+        uint32_t undecided; /* imports being postponed */
+        int fd;
+        bool doomed, greeted;
+};
+
+/* `fd` and `who->gids` are consumed, also on failure. 0 or -errno. */
+int peer_new(struct broker *broker, int fd, struct socket_peer *who);
+
+/* At once; nobody may be using it. Accepts NULL, returns NULL. */
+struct peer *peer_free(struct peer *peer);
+
+/*
+ * Sends, or queues; `fd` is borrowed. A peer whose queue is full, or whose socket fails, is
+ * doomed.
+ */
+void peer_send(struct peer *peer, const void *packet, size_t size, int fd);
+
+/*
+ * Disconnects it soon, with GOODBYE{status, text} unless status is OK. `reason` is static
+ * and goes to the log. The first call counts.
+ */
+void peer_doom(struct peer *peer, enum shmb_status status, const char *reason);
+
+/* Frees the doomed. */
+void peers_reap(struct broker *broker);
+
+/* Reads packets until the socket is empty or `most_bytes` were read. */
+void peer_read(struct peer *peer, size_t most_bytes);
+
+/* ---- request.c ---- */
+
+/* Handles one packet; a breach of the protocol dooms the peer. */
+void request_handle(struct peer *peer, const void *packet, size_t size);
+
+/* Answers a request that was not served. */
+void request_refuse(struct peer *peer, uint32_t serial, const struct refusal *refusal);
+
+/* The answer to a postponed import. */
+void request_decide_import(struct peer *peer, uint32_t serial, const uint8_t *token);
+
+/* The ledger's operations, for a userdata of struct broker. */
+extern const struct ledger_ops request_ledger_ops;

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Listening sockets and who is at the other end. */
+#pragma once
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/*
+ * Listens at `address`: an absolute path, or an abstract name behind '@'. `type` is
+ * SOCK_SEQPACKET or SOCK_STREAM. A socket file that nobody listens at any more is replaced;
+ * one that somebody does listen at is -EADDRINUSE. The directory is made if only it is
+ * missing. Returns a descriptor the caller owns, or -errno with a sentence in `error`.
+ */
+int socket_listen(const char *address, int type, mode_t mode, gid_t gid, char *error,
+                  size_t error_size);
+
+/* Removes the file of a socket this process made; nothing for an abstract name. */
+void socket_unlink(const char *address);
+
+struct socket_peer {
+        pid_t pid;
+        uid_t uid;
+        gid_t *gids; /* primary and supplementary; owned by whoever asked, free() */
+        size_t n_gids;
+};
+
+/* As they were when the peer connected (unix(7), SO_PEERCRED, SO_PEERGROUPS). 0 or -errno. */
+int socket_identify(int fd, struct socket_peer *ret_peer);
