@@ -207,11 +207,12 @@ static int resolve_explicit(struct pool_config *pool, uint64_t granule, char *er
                 return refuse_pool(pool, error, "Classes=%s: more than the pool's memory, %s",
                                    largest, most);
         }
-        if ((POOL_GIVEN(pool, size_min) && pool->size_min != first) ||
-            (POOL_GIVEN(pool, size_max) && pool->size_max != last))
+        bool other_min = POOL_GIVEN(pool, size_min) && pool->size_min != first;
+        bool other_max = POOL_GIVEN(pool, size_max) && pool->size_max != last;
+        if (other_min || other_max)
                 return refuse_pool(pool, error,
                                    "%s=: Classes= decides the smallest and the largest size",
-                                   pool->size_min != first ? "SizeMin" : "SizeMax");
+                                   other_min ? "SizeMin" : "SizeMax");
         pool->size_min = first;
         pool->size_max = last;
         return 0;
