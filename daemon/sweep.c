@@ -58,7 +58,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *userdata) {
         /* What is postponed from here on waits for the next sweep. */
         broker->undecided = NULL;
         read_everyone(broker);
-        DL_FOREACH_SAFE (list, import, next) {
+        DL_FOREACH_SAFE(list, import, next) {
                 import->peer->undecided--;
                 if (!import->peer->doomed)
                         request_decide_import(import->peer, import->serial, import->token);
@@ -78,7 +78,7 @@ int sweep_init(struct broker *broker) {
 void sweep_deinit(struct broker *broker) {
         struct undecided *import, *next;
 
-        DL_FOREACH_SAFE (broker->undecided, import, next)
+        DL_FOREACH_SAFE(broker->undecided, import, next)
                 free(import);
         broker->undecided = NULL;
         if (broker->sweep)
@@ -98,7 +98,7 @@ void sweep_unwatch(struct broker *broker, struct peer *peer, int fd) {
 
         epoll_ctl(broker->sweep_epoll, EPOLL_CTL_DEL, fd, NULL);
         if (peer->undecided > 0)
-                DL_FOREACH_SAFE (broker->undecided, import, next)
+                DL_FOREACH_SAFE(broker->undecided, import, next)
                         if (import->peer == peer) {
                                 DL_DELETE(broker->undecided, import);
                                 free(import);

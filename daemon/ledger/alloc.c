@@ -220,8 +220,8 @@ static void refuse_hasty(struct pool *pool, const struct domain *domain,
         struct waiter *waiter, *next;
 
         DL_FOREACH_SAFE2(pool->hasty, waiter, next, hasty_next)
-        if (!domain || waiter->domain == domain)
-                waiter_refuse(waiter, refusal);
+                if (!domain || waiter->domain == domain)
+                        waiter_refuse(waiter, refusal);
 }
 
 /* Serves whoever is first of that uid; those who may not wait, and would have to, are told. */
@@ -352,8 +352,8 @@ void client_cancel(struct client *client, uint32_t serial) {
         struct waiter *waiter;
 
         DL_FOREACH2(client->waiters, waiter, client_next)
-        if (waiter->serial == serial)
-                break;
+                if (waiter->serial == serial)
+                        break;
         if (!waiter)
                 return;
         struct pool *pool = waiter->pool;

@@ -74,7 +74,7 @@ struct ledger *ledger_free(struct ledger *ledger) {
         struct client *client, *next_client;
         struct object *object, *next_object;
 
-        HASH_ITER (hh, ledger->clients, client, next_client) {
+        HASH_ITER(hh, ledger->clients, client, next_client) {
                 while (client->waiters)
                         waiter_free(client->waiters);
                 for (uint32_t slot = 1; slot < client->slots_room; slot++)
@@ -85,7 +85,7 @@ struct ledger *ledger_free(struct ledger *ledger) {
                 free(client);
         }
         tokens_deinit(ledger);
-        HASH_ITER (hh, ledger->objects, object, next_object)
+        HASH_ITER(hh, ledger->objects, object, next_object)
                 object_free(object);
         for (size_t i = 0; i < ledger->n_pools; i++)
                 pool_deinit(&ledger->pools[i]);

@@ -142,7 +142,7 @@ struct object *object_find_free(struct domain *domain, uint32_t class_index) {
 static void take_kept(struct object *object) {
         struct lease *lease, *next;
 
-        DL_FOREACH_SAFE (object->leases, lease, next)
+        DL_FOREACH_SAFE(object->leases, lease, next)
                 if (lease->state == LEASE_KEPT)
                         lease_take(lease);
 }

@@ -37,7 +37,7 @@ static bool take_cached(struct object *object) {
 static bool take_one_cached(struct pool *pool, const struct domain *domain) {
         struct object *object, *next;
 
-        DL_FOREACH_SAFE (pool->lists[OBJECT_LEASED], object, next)
+        DL_FOREACH_SAFE(pool->lists[OBJECT_LEASED], object, next)
                 if ((!domain || object->domain == domain) && take_cached(object))
                         return true;
         return false;
@@ -57,7 +57,7 @@ static uint64_t evictable(struct pool *pool, bool buffers) {
         struct object *object;
         uint64_t sum = buffers ? pool->buffers[OBJECT_FREE] : pool->bytes[OBJECT_FREE];
 
-        DL_FOREACH (pool->lists[OBJECT_LEASED], object)
+        DL_FOREACH(pool->lists[OBJECT_LEASED], object)
                 if (object_is_cached(object))
                         sum += buffers ? 1 : object_capacity(object);
         return sum;
@@ -244,7 +244,7 @@ static void look_at_cached(struct object *object) {
 static void retire_old_free(struct pool *pool) {
         struct object *object, *next;
 
-        DL_FOREACH_SAFE (pool->lists[OBJECT_FREE], object, next) {
+        DL_FOREACH_SAFE(pool->lists[OBJECT_FREE], object, next) {
                 if (pool->ledger->now - object->since < pool->config->free_idle_ns)
                         break; /* oldest first */
                 if (pool->kept_free[object->class_index] > pool->prealloc[object->class_index])
@@ -257,7 +257,7 @@ void reclaim_unused(struct ledger *ledger) {
                 struct pool *pool = &ledger->pools[i];
                 struct object *object, *next;
 
-                DL_FOREACH_SAFE (pool->lists[OBJECT_LEASED], object, next)
+                DL_FOREACH_SAFE(pool->lists[OBJECT_LEASED], object, next)
                         look_at_cached(object);
                 retire_old_free(pool);
         }

@@ -155,7 +155,7 @@ static struct lease *find_reader(const struct client *client, const struct objec
                                 return lease;
                 }
         else
-                DL_FOREACH (object->leases, lease)
+                DL_FOREACH(object->leases, lease)
                         if (lease->client == client && !lease->writer)
                                 return lease;
         return NULL;
@@ -238,7 +238,7 @@ enum shmb_status client_import(struct client *client, uint32_t serial, const uin
 void tokens_deinit(struct ledger *ledger) {
         struct token *token, *next;
 
-        HASH_ITER (hh, ledger->tokens, token, next) {
+        HASH_ITER(hh, ledger->tokens, token, next) {
                 if (token->domain)
                         domain_unref(token->domain);
                 HASH_DELETE(hh, ledger->tokens, token);
