@@ -41,7 +41,6 @@ struct domain *domain_unref(struct domain *domain);
 /* A new object in MAKING, charged to `domain` (may be NULL); NULL: out of memory. */
 struct object *object_new(struct pool *pool, uint32_t class_index, struct domain *domain);
 struct object *object_free(struct object *object);
-uint64_t object_capacity(const struct object *object);
 void object_set_state(struct object *object, enum object_state state);
 
 /* Changes whose data it has; the domain (or NULL) is charged as the state demands. */
@@ -70,8 +69,6 @@ void lease_end(struct lease *lease);
 /* Asks for the mapping back: TAKEN, without object, until the client answers. */
 void lease_take(struct lease *lease);
 shmb_word *lease_word(const struct lease *lease);
-/* A writer's lease whose buffer lies unused in its client's cache, as far as the word says. */
-bool lease_is_idle(const struct lease *lease);
 
 /* ---- client.c ---- */
 

@@ -196,6 +196,7 @@ enum token_fate { /* the status an import gets once it is over */
 
 struct token {
         uint8_t bytes[SHMB_TOKEN_SIZE];
+        uint64_t number;       /* in order of export; no secret, unlike the bytes */
         struct object *object; /* NULL once over */
         uint64_t exporter;     /* the client's number; it may have left */
         struct domain *domain; /* the exporter's; NULL once over */
@@ -251,7 +252,7 @@ struct ledger {
         uint32_t n_tokens, n_tokens_over;
         struct deadline_queue deadlines;
         struct deadline housekeeping;
-        uint64_t next_client, next_object;
+        uint64_t next_client, next_object, next_token;
         uint64_t bytes,
                 leaving_bytes; /* of all objects; of those that will soon be FREE or gone */
         uint32_t buffers, leaving_buffers;
@@ -284,6 +285,16 @@ void ledger_work_done(struct ledger *ledger, struct object *object, enum work_ki
 
 /* Gives FREE objects and cached leases back to the kernel; returns how many bytes. */
 uint64_t ledger_trim(struct ledger *ledger);
+
+/* ---- for whoever reports ---- */
+
+uint64_t object_capacity(const struct object *object);
+
+/* A writer's lease whose buffer lies unused in its client's cache, as far as the word says. */
+bool lease_is_idle(const struct lease *lease);
+
+/* A leased object that is in nobody's use but its writer's cache. */
+bool object_is_cached(const struct object *object);
 
 /* ---- client.c ---- */
 

@@ -16,8 +16,7 @@ static struct gap gap_of(uint64_t used, uint64_t leaving, uint64_t need, uint64_
         };
 }
 
-/* A leased object that is in nobody's use but its writer's cache. */
-static bool object_is_cached(const struct object *object) {
+bool object_is_cached(const struct object *object) {
         return object->readers == 0 && object->tokens == 0 && lease_is_idle(object->writer);
 }
 

@@ -86,6 +86,7 @@ enum shmb_status client_export(struct client *client, const struct shmb_export *
         if (!token)
                 return SHMB_STATUS_NO_MEMORY;
         memcpy(token->bytes, request->token, sizeof(token->bytes));
+        token->number = ++ledger->next_token;
         token->expiry.kind = DEADLINE_TOKEN;
         HASH_ADD(hh, ledger->tokens, bytes, sizeof(token->bytes), token);
         if (!token->hh.tbl) {
