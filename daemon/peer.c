@@ -244,7 +244,7 @@ static void on_readable(evutil_socket_t fd, short what, void *userdata) {
         if (peer->doomed)
                 return;
         broker_enter(peer->broker);
-        if (what & EV_TIMEOUT)
+        if ((what & EV_TIMEOUT) && !peer->client)
                 peer_doom(peer, SHMB_STATUS_OUT_OF_ORDER, "no HELLO within HelloTimeout=");
         for (int i = 0; i < PACKETS_PER_TURN && !peer->doomed; i++)
                 if (!read_one(peer, &size))
