@@ -242,6 +242,7 @@ void tokens_deinit(struct ledger *ledger) {
         HASH_ITER(hh, ledger->tokens, token, next) {
                 if (token->domain)
                         domain_unref(token->domain);
+                deadline_clear(&ledger->deadlines, &token->expiry);
                 HASH_DELETE(hh, ledger->tokens, token);
                 free(token);
         }
