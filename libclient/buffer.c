@@ -31,8 +31,13 @@ static void writer_returned(struct shmc_client *client, struct lease *lease,
             (lease->exported && client->conn.error != 0)) {
                 lease_retire(lease, retired);
         } else if (!lease->exported) {
-                shmb_word_store(lease->word, uses, SHMB_WORD_IDLE);
-                cache_put(client, lease, PLACE_IDLE, retired);
+                /* While others wait for memory nothing is put aside; a broker that is gone
+                   has nobody waiting. */
+                if (shmb_word_store_idle(client->words, lease->ref.slot, uses) &&
+                    client->conn.error == 0)
+                        lease_retire(lease, retired);
+                else
+                        cache_put(client, lease, PLACE_IDLE, retired);
         } else {
                 shmb_word_store(lease->word, uses, SHMB_WORD_SHARED);
                 conn_release(&client->conn, &lease->own.out, lease->ref, SHMB_RELEASE_KEEP,
