@@ -70,11 +70,13 @@ bool log_enabled(enum log_level level) {
 void log_open(void) {
         const char *stream = getenv("JOURNAL_STREAM");
         struct stat status;
-        uintmax_t device, inode;
+        char *end;
+        bool matches = false;
 
-        bool matches = stream && sscanf(stream, "%ju:%ju", &device, &inode) == 2 &&
-                       fstat(STDERR_FILENO, &status) == 0 && status.st_dev == device &&
-                       status.st_ino == inode;
+        if (stream && fstat(STDERR_FILENO, &status) == 0) {
+                matches = strtoumax(stream, &end, 10) == status.st_dev && *end == ':' &&
+                          strtoumax(end + 1, &end, 10) == status.st_ino && *end == '\0';
+        }
         atomic_store_explicit(&to_journal, matches, memory_order_relaxed);
 }
 

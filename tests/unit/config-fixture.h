@@ -43,7 +43,7 @@ static inline int set_up(void **state) {
 
         assert_non_null(fixture);
         fixture->open = open_descriptors();
-        strcpy(fixture->directory, "/tmp/test-config-XXXXXX");
+        snprintf(fixture->directory, sizeof fixture->directory, "/tmp/test-config-XXXXXX");
         assert_non_null(mkdtemp(fixture->directory));
         alarm(30);
         *state = fixture;
@@ -54,11 +54,11 @@ static inline void remove_tree(const char *path) {
         DIR *directory = opendir(path);
 
         for (struct dirent *entry; directory && (entry = readdir(directory));) {
-                char below[512];
+                SHMB_FREE char *below = NULL;
 
                 if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
                         continue;
-                snprintf(below, sizeof below, "%s/%s", path, entry->d_name);
+                assert_true(asprintf(&below, "%s/%s", path, entry->d_name) > 0);
                 remove_tree(below);
         }
         if (directory)

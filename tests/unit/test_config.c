@@ -143,9 +143,7 @@ static void test_lengths(void **state) {
         assert_refused(fixture, text, ":1: the name of a pool is 1 to 63");
 
         /* A comment may be as long as it likes. */
-        memset(text, 'c', 1000);
-        memcpy(text, "#", 1);
-        strcpy(text + 1000, "\n[Broker]\nWorkers=0\n");
+        snprintf(text, sizeof text, "#%01000d\n[Broker]\nWorkers=0\n", 0);
         assert_refused(fixture, text, ":3: [Broker] Workers=0");
 
         static const char nul[] = "[Broker]\nWorkers=1\0002\n";
@@ -161,7 +159,7 @@ static void test_too_many(void **state) {
                 sprintf(text + strlen(text), "[Pool p%u]\n", i);
         assert_refused(*state, text, ":64: more than 64 pools"); /* "default" is one */
 
-        strcpy(text, "[Broker]\nMemoryMax=1G\n[Pool a]\n");
+        snprintf(text, sizeof text, "[Broker]\nMemoryMax=1G\n[Pool a]\n");
         for (unsigned i = 1; i <= CONFIG_CLASSES_MAX + 1; i++)
                 sprintf(text + strlen(text), "Classes=%uK\n", 4 * i);
         assert_refused(*state, text, "[Pool a] Classes=: 257 of them, at most 256");
@@ -261,9 +259,10 @@ static void test_drop_ins(void **state) {
         write_file(fixture, "m.conf.d/10-a.conf", "[Broker]\nWorkers=4\nQueueMax=99\n");
         write_file(fixture, "m.conf.d/.hidden.conf", "rubbish\n");
         write_file(fixture, "m.conf.d/30-c.conf~", "rubbish\n");
-        strcpy(path, write_file(fixture, "m.conf",
-                                "[Broker]\nWorkers=3\nTokensMax=9\n"
-                                "[Pool a]\nShare=same-uid\nNumaNode=2\n"));
+        snprintf(path, sizeof path, "%s",
+                 write_file(fixture, "m.conf",
+                            "[Broker]\nWorkers=3\nTokensMax=9\n"
+                            "[Pool a]\nShare=same-uid\nNumaNode=2\n"));
         assert_int_equal(config_load(config, path, error), 0);
         assert_int_equal(config->workers, 5);
         assert_int_equal(config->queue_max, 99);

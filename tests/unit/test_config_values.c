@@ -117,7 +117,8 @@ static void test_cgroup_limit(void **state) {
         write_file(fixture, "cg/a/b/memory.max", "max\n");
         write_file(fixture, "cg/a/memory.max", "123456789\n");
         snprintf(root, sizeof root, "%s/cg", fixture->directory);
-        strcpy(membership, write_file(fixture, "self", "4:memory:/else\n0::/a/b\n"));
+        snprintf(membership, sizeof membership, "%s",
+                 write_file(fixture, "self", "4:memory:/else\n0::/a/b\n"));
         assert_true(config_host_cgroup_limit(membership, root) == 123456789);
 
         write_file(fixture, "cg/a/b/memory.max", "1000\n");
