@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -73,6 +74,9 @@ static void *run(void *userdata) {
                 struct work *work = line_take(&workers->todo);
                 pthread_mutex_unlock(&workers->lock);
                 bool finished = memory_step(work);
+                /* The loop may be waiting for this very processor: do not sit out the slice. */
+                if (!finished)
+                        sched_yield();
                 pthread_mutex_lock(&workers->lock);
                 if (!finished) {
                         line_put(&workers->todo, work);
