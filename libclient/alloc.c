@@ -14,8 +14,6 @@
 /* The broker may have to make the memory first: 1 GiB takes it a second, or several. */
 static const uint64_t making_timeout_ns = 30 * (uint64_t)NS_PER_S;
 
-#define DEFAULT_POOL "default"
-
 /* ---- allocation ------------------------------------------------------------------------ */
 
 static int read_options(struct shmc_client *client, size_t size,
@@ -32,9 +30,7 @@ static int read_options(struct shmc_client *client, size_t size,
             options->reserved != 0)
                 return client_fails(client, -EINVAL, "alloc of %zu bytes: malformed options",
                                     size);
-        if (!options->pool)
-                options->pool = DEFAULT_POOL;
-        else if (!shmb_name_is_valid(options->pool))
+        if (options->pool && !shmb_name_is_valid(options->pool))
                 return client_fails(client, -EINVAL,
                                     "alloc of %zu bytes: not a pool's name: 1 to %u "
                                     "characters of A-Z a-z 0-9 . _ : @ -",
@@ -75,7 +71,7 @@ static struct shmc_request *alloc_request(struct shmc_client *client, size_t siz
         request->message.alloc.size = size;
         request->message.alloc.timeout_ns = options->timeout_ns;
         snprintf(request->message.alloc.pool, sizeof(request->message.alloc.pool), "%s",
-                 options->pool);
+                 options->pool ? options->pool : DEFAULT_POOL);
         return request;
 }
 

@@ -118,6 +118,23 @@ void cache_learn_pool(struct cache *cache, const char *name, uint32_t number) {
                 strncpy(pool->name, name, sizeof(pool->name) - 1);
         }
         pool->number = number;
+        if (strcmp(name, DEFAULT_POOL) == 0) {
+                cache->knows_default = true;
+                cache->default_number = number;
+        }
+}
+
+static bool pool_number(struct cache *cache, const char *name, uint32_t *ret_number) {
+        const struct pool_name *pool;
+
+        if (!name) {
+                *ret_number = cache->default_number;
+                return cache->knows_default;
+        }
+        pool = pool_find(cache, name);
+        if (pool)
+                *ret_number = pool->number;
+        return pool;
 }
 
 /* ---- in and out ------------------------------------------------------------------------ */
@@ -191,11 +208,12 @@ static struct lease *take_shared(struct shmc_client *client, struct size_class *
 
 struct lease *cache_take(struct shmc_client *client, const char *pool, size_t size,
                          struct lease_list *retired) {
-        const struct pool_name *known = pool_find(&client->cache, pool);
-        struct size_class *class = known ? class_find(&client->cache, known->number, size)
-                                         : NULL;
+        struct size_class *class = NULL;
         struct lease *lease;
+        uint32_t number;
 
+        if (pool_number(&client->cache, pool, &number))
+                class = class_find(&client->cache, number, size);
         if (!class)
                 return NULL;
         while ((lease = TAILQ_FIRST(&class->idle)))

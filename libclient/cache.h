@@ -12,6 +12,8 @@
 #include "lease.h"
 #include "shmbroker-proto.h"
 
+#define DEFAULT_POOL "default" /* of shmc_alloc */
+
 /* Sizes above `floor` and up to `capacity`, in the pool of that number. */
 struct size_class {
         uint32_t pool;
@@ -33,6 +35,8 @@ struct cache {
         struct pool_name *pools;
         size_t n_classes, n_pools;
         size_t class_hint, pool_hint; /* where the last search ended */
+        bool knows_default;           /* of the most used pool: found without its name */
+        uint32_t default_number;
 };
 
 void cache_init(struct cache *cache);
@@ -45,7 +49,7 @@ struct size_class *cache_class(struct cache *cache, const struct shmb_grant *gra
 void cache_learn_pool(struct cache *cache, const char *name, uint32_t number);
 
 /*
- * A lease for `size` bytes of the pool, HELD again and out of the cache, or NULL. What turns
+ * A lease for `size` bytes of the pool (NULL: the default one), HELD again and out of the cache, or NULL. What turns
  * out to have been taken back by the broker is retired.
  */
 struct lease *cache_take(struct shmc_client *client, const char *pool, size_t size,
