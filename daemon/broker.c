@@ -2,6 +2,7 @@
 #include "broker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,6 +128,9 @@ static int start(struct broker *broker, struct broker_sockets *sockets) {
         broker->reaper = event_new(broker->base, -1, 0, on_reap, broker);
         if (!broker->timer || !broker->reaper)
                 return -ENOMEM;
+        broker->own_fds = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (broker->own_fds < 0)
+                return -errno;
         r = sweep_init(broker);
         if (r < 0)
                 return r;
@@ -153,7 +157,7 @@ int broker_new(struct broker **ret_broker, const struct config *config, struct e
         if (broker) {
                 broker->config = config;
                 broker->base = base;
-                broker->sweep_epoll = -1;
+                broker->sweep_epoll = broker->own_fds = -1;
                 broker->timer_at = DEADLINE_NEVER;
                 r = start(broker, &sockets);
         }
@@ -192,6 +196,7 @@ struct broker *broker_free(struct broker *broker) {
                 close_objects(broker->ledger);
         broker->ledger = ledger_free(broker->ledger);
         sweep_deinit(broker);
+        shmb_close(broker->own_fds);
         if (broker->timer)
                 event_free(broker->timer);
         if (broker->reaper)

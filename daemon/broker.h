@@ -30,6 +30,7 @@ struct broker {
         struct event *reaper;
         struct undecided *undecided; /* imports of tokens not known yet */
         struct event *sweep;
+        int own_fds;     /* /proc/self/fd, to reopen objects through */
         int sweep_epoll; /* every peer's socket, to ask which are readable */
 };
 

@@ -143,24 +143,13 @@ static int watch_signals(struct daemon *daemon) {
         return 0;
 }
 
-static struct event_base *new_base(void) {
-        struct event_config *config = event_config_new();
-        struct event_base *base = NULL;
-
-        if (config && event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER) == 0)
-                base = event_base_new_with_config(config);
-        if (config)
-                event_config_free(config);
-        return base;
-}
-
 static int start(struct daemon *daemon) {
         struct broker_sockets sockets = { -1, -1 };
         int r = open_sockets(daemon, &sockets);
 
         if (r < 0)
                 return r;
-        daemon->base = new_base();
+        daemon->base = event_base_new();
         if (!daemon->base) {
                 shmb_close(sockets.data);
                 shmb_close(sockets.control);

@@ -57,8 +57,9 @@ static void answer_one_way(struct peer *peer, const struct shmb_header *header,
 
 /* ---- the ledger's operations ---- */
 
-static enum shmb_status reopen(const struct object *object, bool writable, int *ret_fd) {
-        int fd = shmb_memfd_reopen(object->fd, writable);
+static enum shmb_status reopen(const struct broker *broker, const struct object *object,
+                               bool writable, int *ret_fd) {
+        int fd = shmb_memfd_reopen_in(broker->own_fds, object->fd, writable);
 
         if (fd < 0)
                 return fd == -ENOMEM ? SHMB_STATUS_NO_MEMORY : SHMB_STATUS_NO_DESCRIPTORS;
@@ -72,9 +73,8 @@ static enum shmb_status on_granted(void *userdata, struct client *client, uint32
         uint8_t packet[SHMB_PACKET_MAX];
         SHMB_CLOSE int fd = -1;
 
-        (void)userdata;
         if (grant->send_fd) {
-                enum shmb_status status = reopen(grant->object, grant->writable, &fd);
+                enum shmb_status status = reopen(userdata, grant->object, grant->writable, &fd);
                 if (status != SHMB_STATUS_OK)
                         return status;
                 message.flags |= SHMB_GRANT_HAS_FD;
@@ -207,7 +207,8 @@ static void handle_fd(struct peer *peer, uint32_t serial, const struct shmb_fd *
         SHMB_CLOSE int fd = -1;
 
         if (status == SHMB_STATUS_OK)
-                status = reopen(object, !(request->flags & SHMB_FD_READONLY), &fd);
+                status = reopen(peer->broker, object, !(request->flags & SHMB_FD_READONLY),
+                                &fd);
         if (status != SHMB_STATUS_OK)
                 refuse_plainly(peer, serial, status);
         else

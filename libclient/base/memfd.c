@@ -40,12 +40,25 @@ int shmb_memfd_new(const char *name, size_t size, bool huge) {
         return shmb_steal_fd(&fd);
 }
 
+static int reopen(int directory, const char *path, bool writable) {
+        int flags = (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK;
+        int fd = openat(directory, path, flags);
+
+        return fd < 0 ? -errno : fd;
+}
+
 int shmb_memfd_reopen(int fd, bool writable) {
         char path[sizeof("/proc/self/fd/") + 11];
 
         snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-        int reopened = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK);
-        return reopened < 0 ? -errno : reopened;
+        return reopen(AT_FDCWD, path, writable);
+}
+
+int shmb_memfd_reopen_in(int directory, int fd, bool writable) {
+        char name[12];
+
+        snprintf(name, sizeof(name), "%d", fd);
+        return reopen(directory, name, writable);
 }
 
 int shmb_memfd_populate(int fd, size_t offset, size_t size) {

@@ -27,6 +27,12 @@ int shmb_memfd_new(const char *name, size_t size, bool huge);
  */
 int shmb_memfd_reopen(int fd, bool writable);
 
+/*
+ * The same, a third quicker, through `directory`: an O_PATH descriptor of this process's
+ * /proc/self/fd.
+ */
+int shmb_memfd_reopen_in(int directory, int fd, bool writable);
+
 /* Allocates the pages of a range in the kernel: 0, or -ENOMEM, -ENOSPC, -EINTR. */
 int shmb_memfd_populate(int fd, size_t offset, size_t size);
 
