@@ -30,23 +30,23 @@ static const char *holder_state(const struct lease *lease) {
 
 static void put_holder(struct control_request *request, struct json_object *list,
                        const struct lease *lease) {
-        struct json_builder *build = &request->build;
-        struct json_object *object = json_append_object(build, list);
+        struct builder *build = &request->build;
+        struct json_object *object = build_append_object(build, list);
         const struct client *client = lease->client;
 
-        json_put_int(build, object, "client", client->id);
-        json_put_int(build, object, "pid", (uint64_t)client->pid);
-        json_put_int(build, object, "uid", client->uid);
-        json_put_string(build, object, "name", client->name);
-        json_put_string(build, object, "mode", lease->writer ? "write" : "read");
-        json_put_string(build, object, "state", holder_state(lease));
+        build_int(build, object, "client", client->id);
+        build_int(build, object, "pid", (uint64_t)client->pid);
+        build_int(build, object, "uid", client->uid);
+        build_string(build, object, "name", client->name);
+        build_string(build, object, "mode", lease->writer ? "write" : "read");
+        build_string(build, object, "state", holder_state(lease));
         control_put_age(request, object, "age_ns", lease->since);
-        json_put_int(build, object, "count", lease->writer ? 1 : lease->count);
+        build_int(build, object, "count", lease->writer ? 1 : lease->count);
 }
 
 static void put_holders(struct control_request *request, struct json_object *parent,
                         const struct object *object, struct control_page *page) {
-        struct json_object *list = json_put_array(&request->build, parent, "holders");
+        struct json_object *list = build_array(&request->build, parent, "holders");
         const struct lease *lease;
         uint32_t listed = 0, more = 0;
 
@@ -58,26 +58,26 @@ static void put_holders(struct control_request *request, struct json_object *par
                         more++;
                 }
         control_page_spend(page, listed + more);
-        json_put_int(&request->build, parent, "holders_more", more);
+        build_int(&request->build, parent, "holders_more", more);
 }
 
 static void put_buffer(struct control_request *request, struct json_object *list,
                        const struct object *object, struct control_page *page) {
-        struct json_builder *build = &request->build;
-        struct json_object *row = json_append_object(build, list);
+        struct builder *build = &request->build;
+        struct json_object *row = build_append_object(build, list);
 
-        json_put_int(build, row, "object", object->id);
-        json_put_string(build, row, "pool", object->pool->config->name);
-        json_put_int(build, row, "capacity", object_capacity(object));
-        json_put_string(build, row, "state", control_object_state(object));
+        build_int(build, row, "object", object->id);
+        build_string(build, row, "pool", object->pool->config->name);
+        build_int(build, row, "capacity", object_capacity(object));
+        build_string(build, row, "state", control_object_state(object));
         control_put_age(request, row, "age_ns", object->since);
         control_put_domain(request, row, object);
         put_holders(request, row, object, page);
-        json_put_int(build, row, "tokens", object->tokens);
-        json_put_bool(build, row, "fresh", object->fresh);
+        build_int(build, row, "tokens", object->tokens);
+        build_bool(build, row, "fresh", object->fresh);
         control_put_marks(request, row, object);
-        json_put_bool(build, row, "huge", object->huge);
-        json_put_bool(build, row, "numa", object->numa);
+        build_bool(build, row, "huge", object->huge);
+        build_bool(build, row, "numa", object->numa);
         if (request->parameters.verify)
                 control_put_allocated(request, row, object);
 }
@@ -115,14 +115,14 @@ const char *control_buffers(struct control_request *request) {
         const struct pool *pool = parameters->pool ? find_pool(ledger, parameters->pool) : NULL;
 
         if (parameters->pool && !pool) {
-                json_put_string(&request->build, request->reply, "pool", parameters->pool);
+                build_string(&request->build, request->reply, "pool", parameters->pool);
                 return "io.shmbroker.NoSuchPool";
         }
         if (client && !client_is_there(ledger, client))
                 return control_no_such_client(request);
 
         struct control_page page = control_page_of(request);
-        struct json_object *list = json_put_array(&request->build, request->reply, "buffers");
+        struct json_object *list = build_array(&request->build, request->reply, "buffers");
         const struct object *object = first_after(ledger, page.last);
         for (; object; object = object->hh.next) {
                 if (!control_page_goes_on(&page, request, object->id))
@@ -138,23 +138,22 @@ const char *control_buffers(struct control_request *request) {
 
 static void put_quarantined(struct control_request *request, struct json_object *list,
                             const struct object *object) {
-        struct json_builder *build = &request->build;
-        struct json_object *row = json_append_object(build, list);
+        struct builder *build = &request->build;
+        struct json_object *row = build_append_object(build, list);
         uint64_t retired = object->quarantined + request->control->config->quarantine_ns;
 
-        json_put_int(build, row, "object", object->id);
-        json_put_string(build, row, "pool", object->pool->config->name);
-        json_put_int(build, row, "capacity", object_capacity(object));
+        build_int(build, row, "object", object->id);
+        build_string(build, row, "pool", object->pool->config->name);
+        build_int(build, row, "capacity", object_capacity(object));
         control_put_domain(request, row, object);
         control_put_age(request, row, "age_ns", object->quarantined);
-        json_put_int(build, row, "proofs_failed", object->probes);
+        build_int(build, row, "proofs_failed", object->probes);
         if (object->state == OBJECT_QUARANTINE)
-                json_put_int(build, row, "next_proof_in_ns",
-                             object->retry.when > request->now
-                                     ? object->retry.when - request->now
-                                     : 0);
-        json_put_int(build, row, "retires_in_ns",
-                     retired > request->now ? retired - request->now : 0);
+                build_int(build, row, "next_proof_in_ns",
+                          object->retry.when > request->now ? object->retry.when - request->now
+                                                            : 0);
+        build_int(build, row, "retires_in_ns",
+                  retired > request->now ? retired - request->now : 0);
         control_put_marks(request, row, object);
         if (request->parameters.verify)
                 control_put_allocated(request, row, object);
@@ -169,8 +168,7 @@ static bool is_quarantined(const struct object *object) {
 const char *control_quarantine(struct control_request *request) {
         const struct ledger *ledger = request->control->ledger;
         struct control_page page = control_page_of(request);
-        struct json_object *list = json_put_array(&request->build, request->reply,
-                                                  "quarantine");
+        struct json_object *list = build_array(&request->build, request->reply, "quarantine");
         const struct object *object = first_after(ledger, page.last);
 
         for (; object; object = object->hh.next) {

@@ -74,7 +74,7 @@ static const char *error_word(struct control_request *request, const char *error
         char copy[256];
 
         snprintf(copy, sizeof(copy), "%.*s", (int)(length < 255 ? length : 255), word);
-        json_put_string(&request->build, request->reply, key, copy);
+        build_string(&request->build, request->reply, key, copy);
         return error;
 }
 
@@ -84,15 +84,15 @@ static const char *error_whole_word(struct control_request *request, const char 
 }
 
 const char *control_get_info(struct control_request *request) {
-        struct json_builder *build = &request->build;
+        struct builder *build = &request->build;
 
-        json_put_string(build, request->reply, "vendor", "shmbroker");
-        json_put_string(build, request->reply, "product", "shmbrokerd");
-        json_put_string(build, request->reply, "version", SHMB_VERSION);
-        json_put_string(build, request->reply, "url", "man:shmbrokerd(8)");
-        struct json_object *names = json_put_array(build, request->reply, "interfaces");
+        build_string(build, request->reply, "vendor", "shmbroker");
+        build_string(build, request->reply, "product", "shmbrokerd");
+        build_string(build, request->reply, "version", SHMB_VERSION);
+        build_string(build, request->reply, "url", "man:shmbrokerd(8)");
+        struct json_object *names = build_array(build, request->reply, "interfaces");
         for (size_t i = 0; i < N_INTERFACES; i++)
-                json_append_string(build, names, interfaces[i].name);
+                build_append_string(build, names, interfaces[i].name);
         return NULL;
 }
 
@@ -102,7 +102,7 @@ const char *control_get_interface_description(struct control_request *request) {
 
         if (!interface)
                 return error_whole_word(request, VARLINK_ERROR_INTERFACE, "interface", name);
-        json_put_string(&request->build, request->reply, "description", interface->description);
+        build_string(&request->build, request->reply, "description", interface->description);
         return NULL;
 }
 
@@ -143,18 +143,18 @@ static const char *run(struct control_request *request, const struct varlink_cal
         return method->run(request);
 }
 
-static struct json_object *begin_reply(const char *error, struct json_builder *build,
+static struct json_object *begin_reply(const char *error, struct builder *build,
                                        struct json_object **ret_parameters) {
         struct json_object *reply = json_object_new_object();
 
         if (error)
-                json_put_string(build, reply, "error", error);
-        *ret_parameters = json_put_object(build, reply, "parameters");
+                build_string(build, reply, "error", error);
+        *ret_parameters = build_object(build, reply, "parameters");
         return reply;
 }
 
 static struct json_object *unless_failed(struct json_object *reply,
-                                         const struct json_builder *build) {
+                                         const struct builder *build) {
         if (!build->failed)
                 return reply;
         json_object_put(reply);
@@ -162,16 +162,16 @@ static struct json_object *unless_failed(struct json_object *reply,
 }
 
 struct json_object *control_error_reply(const char *error, const char *key, uint64_t value) {
-        struct json_builder build = { 0 };
+        struct builder build = { 0 };
         struct json_object *fields = NULL;
         struct json_object *reply = begin_reply(error, &build, &fields);
 
-        json_put_int(&build, fields, key, value);
+        build_int(&build, fields, key, value);
         return unless_failed(reply, &build);
 }
 
 static struct json_object *no_memory_reply(void) {
-        struct json_builder build = { 0 };
+        struct builder build = { 0 };
         struct json_object *fields = NULL;
 
         return unless_failed(begin_reply("io.shmbroker.NoMemory", &build, &fields), &build);
@@ -184,7 +184,7 @@ static struct json_object *reply_to(struct control_request *request,
         const char *error = run(request, call);
 
         if (error)
-                json_put_string(&request->build, reply, "error", error);
+                build_string(&request->build, reply, "error", error);
         reply = unless_failed(reply, &request->build);
         return reply ? reply : no_memory_reply();
 }

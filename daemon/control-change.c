@@ -7,15 +7,15 @@
 
 /* NULL, or the error. */
 static const char *refuse_others(struct control_request *request) {
-        struct json_builder *build = &request->build;
+        struct builder *build = &request->build;
 
         if (control_is_privileged(request->peer.uid))
                 return NULL;
-        json_put_int(build, request->reply, "uid", request->peer.uid);
-        struct json_object *allowed = json_put_array(build, request->reply, "allowed");
-        json_append_int(build, allowed, 0);
+        build_int(build, request->reply, "uid", request->peer.uid);
+        struct json_object *allowed = build_array(build, request->reply, "allowed");
+        build_append_int(build, allowed, 0);
         if (geteuid() != 0)
-                json_append_int(build, allowed, geteuid());
+                build_append_int(build, allowed, geteuid());
         return "io.shmbroker.PermissionDenied";
 }
 
@@ -35,13 +35,13 @@ const char *control_trim(struct control_request *request) {
                 return error;
         uint64_t bytes = control->ops->trim(control->userdata);
         log_change(request, "bytes", bytes);
-        json_put_int(&request->build, request->reply, "bytes", bytes);
+        build_int(&request->build, request->reply, "bytes", bytes);
         return NULL;
 }
 
 const char *control_no_such_client(struct control_request *request) {
-        json_put_int(&request->build, request->reply, "client",
-                     (uint64_t)request->parameters.client);
+        build_int(&request->build, request->reply, "client",
+                  (uint64_t)request->parameters.client);
         return "io.shmbroker.NoSuchClient";
 }
 

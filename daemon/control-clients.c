@@ -46,8 +46,8 @@ static struct holdings count_leases(const struct client *client) {
 static void put_quota(struct control_request *request, struct json_object *parent,
                       const struct client *client) {
         const struct ledger *ledger = request->control->ledger;
-        struct json_builder *build = &request->build;
-        struct json_object *list = json_put_array(build, parent, "quota");
+        struct builder *build = &request->build;
+        struct json_object *list = build_array(build, parent, "quota");
 
         for (size_t i = 0; i < ledger->n_pools; i++) {
                 const struct pool *pool = &ledger->pools[i];
@@ -56,36 +56,36 @@ static void put_quota(struct control_request *request, struct json_object *paren
                 HASH_FIND(hh, pool->domains, &client->uid, sizeof(client->uid), domain);
                 if (!domain)
                         continue;
-                struct json_object *object = json_append_object(build, list);
-                json_put_string(build, object, "pool", pool->config->name);
-                json_put_int(build, object, "bytes", domain->bytes);
-                json_put_int(build, object, "bytes_max", pool->config->uid_memory_max);
-                json_put_int(build, object, "buffers", domain->buffers);
-                json_put_int(build, object, "buffers_max", pool->config->uid_buffers_max);
+                struct json_object *object = build_append_object(build, list);
+                build_string(build, object, "pool", pool->config->name);
+                build_int(build, object, "bytes", domain->bytes);
+                build_int(build, object, "bytes_max", pool->config->uid_memory_max);
+                build_int(build, object, "buffers", domain->buffers);
+                build_int(build, object, "buffers_max", pool->config->uid_buffers_max);
         }
 }
 
 static void put_client(struct control_request *request, struct json_object *list,
                        const struct client *client) {
-        struct json_builder *build = &request->build;
-        struct json_object *object = json_append_object(build, list);
+        struct builder *build = &request->build;
+        struct json_object *object = build_append_object(build, list);
         const struct holdings holdings = count_leases(client);
 
-        json_put_int(build, object, "client", client->id);
-        json_put_int(build, object, "pid", (uint64_t)client->pid);
-        json_put_int(build, object, "uid", client->uid);
-        json_put_string(build, object, "name", client->name);
+        build_int(build, object, "client", client->id);
+        build_int(build, object, "pid", (uint64_t)client->pid);
+        build_int(build, object, "uid", client->uid);
+        build_string(build, object, "name", client->name);
         control_put_age(request, object, "age_ns", client->since);
         control_put_amount(request, object, "held", holdings.held);
         control_put_amount(request, object, "cached", holdings.cached);
         control_put_amount(request, object, "shared", holdings.shared);
         control_put_amount(request, object, "reading", holdings.reading);
         control_put_amount(request, object, "kept", holdings.kept);
-        json_put_int(build, object, "unmapping", holdings.unmapping);
-        json_put_int(build, object, "slots", client->slots_used);
-        json_put_int(build, object, "slots_max", client->lease_slots);
-        json_put_int(build, object, "tokens", client->n_tokens);
-        json_put_int(build, object, "waiting", client->n_waiters);
+        build_int(build, object, "unmapping", holdings.unmapping);
+        build_int(build, object, "slots", client->slots_used);
+        build_int(build, object, "slots_max", client->lease_slots);
+        build_int(build, object, "tokens", client->n_tokens);
+        build_int(build, object, "waiting", client->n_waiters);
         put_quota(request, object, client);
 }
 
@@ -105,7 +105,7 @@ static const struct client *first_after(const struct ledger *ledger, uint64_t af
 const char *control_clients(struct control_request *request) {
         const struct ledger *ledger = request->control->ledger;
         struct control_page page = control_page_of(request);
-        struct json_object *list = json_put_array(&request->build, request->reply, "clients");
+        struct json_object *list = build_array(&request->build, request->reply, "clients");
         const struct client *client = first_after(ledger, page.last);
 
         for (; client; client = client->hh.next) {

@@ -62,7 +62,7 @@ struct control_request {
         uint64_t now;
         const char *method; /* with its interface */
         struct control_parameters parameters;
-        struct json_builder build;
+        struct builder build;
         struct json_object *reply; /* the reply's parameters, to be filled */
 };
 

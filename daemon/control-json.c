@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "control-json.h"
 
-static void put(struct json_builder *builder, struct json_object *parent, const char *key,
+static void put(struct builder *builder, struct json_object *parent, const char *key,
                 struct json_object *value) {
         if (value && parent &&
             json_object_object_add_ex(parent, key, value,
@@ -12,7 +12,7 @@ static void put(struct json_builder *builder, struct json_object *parent, const 
         builder->failed = true;
 }
 
-static void append(struct json_builder *builder, struct json_object *array,
+static void append(struct builder *builder, struct json_object *array,
                    struct json_object *value) {
         if (value && array && json_object_array_add(array, value) == 0)
                 return;
@@ -24,50 +24,49 @@ static struct json_object *new_int(uint64_t value) {
         return json_object_new_int64(value > INT64_MAX ? INT64_MAX : (int64_t)value);
 }
 
-struct json_object *json_put_object(struct json_builder *builder, struct json_object *parent,
-                                    const char *key) {
+struct json_object *build_object(struct builder *builder, struct json_object *parent,
+                                 const char *key) {
         struct json_object *object = json_object_new_object();
 
         put(builder, parent, key, object);
         return builder->failed ? NULL : object;
 }
 
-struct json_object *json_put_array(struct json_builder *builder, struct json_object *parent,
-                                   const char *key) {
+struct json_object *build_array(struct builder *builder, struct json_object *parent,
+                                const char *key) {
         struct json_object *array = json_object_new_array();
 
         put(builder, parent, key, array);
         return builder->failed ? NULL : array;
 }
 
-struct json_object *json_append_object(struct json_builder *builder,
-                                       struct json_object *array) {
+struct json_object *build_append_object(struct builder *builder, struct json_object *array) {
         struct json_object *object = json_object_new_object();
 
         append(builder, array, object);
         return builder->failed ? NULL : object;
 }
 
-void json_append_int(struct json_builder *builder, struct json_object *array, uint64_t value) {
+void build_append_int(struct builder *builder, struct json_object *array, uint64_t value) {
         append(builder, array, new_int(value));
 }
 
-void json_append_string(struct json_builder *builder, struct json_object *array,
-                        const char *value) {
+void build_append_string(struct builder *builder, struct json_object *array,
+                         const char *value) {
         append(builder, array, json_object_new_string(value));
 }
 
-void json_put_int(struct json_builder *builder, struct json_object *parent, const char *key,
-                  uint64_t value) {
+void build_int(struct builder *builder, struct json_object *parent, const char *key,
+               uint64_t value) {
         put(builder, parent, key, new_int(value));
 }
 
-void json_put_bool(struct json_builder *builder, struct json_object *parent, const char *key,
-                   bool value) {
+void build_bool(struct builder *builder, struct json_object *parent, const char *key,
+                bool value) {
         put(builder, parent, key, json_object_new_boolean(value));
 }
 
-void json_put_string(struct json_builder *builder, struct json_object *parent, const char *key,
-                     const char *value) {
+void build_string(struct builder *builder, struct json_object *parent, const char *key,
+                  const char *value) {
         put(builder, parent, key, json_object_new_string(value));
 }

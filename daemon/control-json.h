@@ -9,26 +9,25 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct json_builder {
+struct builder {
         bool failed;
 };
 
 /* Both give up `parent`'s new member to it; NULL when out of memory, and accept NULL. */
-struct json_object *json_put_object(struct json_builder *builder, struct json_object *parent,
-                                    const char *key);
-struct json_object *json_put_array(struct json_builder *builder, struct json_object *parent,
-                                   const char *key);
+struct json_object *build_object(struct builder *builder, struct json_object *parent,
+                                 const char *key);
+struct json_object *build_array(struct builder *builder, struct json_object *parent,
+                                const char *key);
 
 /* A new object at the end of the array, and its own. */
-struct json_object *json_append_object(struct json_builder *builder, struct json_object *array);
-void json_append_int(struct json_builder *builder, struct json_object *array, uint64_t value);
-void json_append_string(struct json_builder *builder, struct json_object *array,
-                        const char *value);
+struct json_object *build_append_object(struct builder *builder, struct json_object *array);
+void build_append_int(struct builder *builder, struct json_object *array, uint64_t value);
+void build_append_string(struct builder *builder, struct json_object *array, const char *value);
 
 /* Varlink's int is signed: what is larger is given as its maximum. */
-void json_put_int(struct json_builder *builder, struct json_object *parent, const char *key,
-                  uint64_t value);
-void json_put_bool(struct json_builder *builder, struct json_object *parent, const char *key,
-                   bool value);
-void json_put_string(struct json_builder *builder, struct json_object *parent, const char *key,
-                     const char *value);
+void build_int(struct builder *builder, struct json_object *parent, const char *key,
+               uint64_t value);
+void build_bool(struct builder *builder, struct json_object *parent, const char *key,
+                bool value);
+void build_string(struct builder *builder, struct json_object *parent, const char *key,
+                  const char *value);

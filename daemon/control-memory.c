@@ -38,10 +38,10 @@ void control_memory_add(struct control_memory *memory, const struct pool *pool) 
 
 void control_put_amount(struct control_request *request, struct json_object *parent,
                         const char *key, struct control_amount amount) {
-        struct json_object *object = json_put_object(&request->build, parent, key);
+        struct json_object *object = build_object(&request->build, parent, key);
 
-        json_put_int(&request->build, object, "bytes", amount.bytes);
-        json_put_int(&request->build, object, "buffers", amount.buffers);
+        build_int(&request->build, object, "bytes", amount.bytes);
+        build_int(&request->build, object, "buffers", amount.buffers);
 }
 
 void control_put_memory(struct control_request *request, struct json_object *parent,
@@ -49,7 +49,7 @@ void control_put_memory(struct control_request *request, struct json_object *par
         static const enum object_state order[] = { OBJECT_FREE,       OBJECT_MAKING,
                                                    OBJECT_PROVING,    OBJECT_SCRUBBING,
                                                    OBJECT_QUARANTINE, OBJECT_RETIRING };
-        struct json_object *object = json_put_object(&request->build, parent, "memory");
+        struct json_object *object = build_object(&request->build, parent, "memory");
         struct control_amount total = memory->cached;
 
         control_put_amount(request, object, "held", memory->states[OBJECT_LEASED]);
@@ -78,7 +78,7 @@ static const struct {
 
 void control_put_counters(struct control_request *request, struct json_object *parent,
                           const struct pool *pools, size_t n_pools) {
-        struct json_object *object = json_put_object(&request->build, parent, "counters");
+        struct json_object *object = build_object(&request->build, parent, "counters");
 
         for (size_t i = 0; i < sizeof counters / sizeof *counters; i++) {
                 uint64_t sum = 0;
@@ -86,37 +86,37 @@ void control_put_counters(struct control_request *request, struct json_object *p
                         const void *counter = (const char *)&pools[j] + counters[i].offset;
                         sum += *(const uint64_t *)counter;
                 }
-                json_put_int(&request->build, object, counters[i].name, sum);
+                build_int(&request->build, object, counters[i].name, sum);
         }
 }
 
 void control_put_age(struct control_request *request, struct json_object *parent,
                      const char *key, uint64_t since) {
-        json_put_int(&request->build, parent, key,
-                     request->now > since ? request->now - since : 0);
+        build_int(&request->build, parent, key,
+                  request->now > since ? request->now - since : 0);
 }
 
 void control_put_limit(struct control_request *request, struct json_object *limits,
                        const char *name, uint64_t limit, uint64_t used) {
-        struct json_object *object = json_append_object(&request->build, limits);
+        struct json_object *object = build_append_object(&request->build, limits);
 
-        json_put_string(&request->build, object, "name", name);
-        json_put_int(&request->build, object, "limit", limit);
+        build_string(&request->build, object, "name", name);
+        build_int(&request->build, object, "limit", limit);
         if (used != CONTROL_NO_USE)
-                json_put_int(&request->build, object, "used", used);
+                build_int(&request->build, object, "used", used);
 }
 
 void control_put_domain(struct control_request *request, struct json_object *parent,
                         const struct object *object) {
         if (object->domain)
-                json_put_int(&request->build, parent, "uid", object->domain->uid);
+                build_int(&request->build, parent, "uid", object->domain->uid);
 }
 
 void control_put_marks(struct control_request *request, struct json_object *parent,
                        const struct object *object) {
-        json_put_bool(&request->build, parent, "left_domain", object->left_domain);
-        json_put_bool(&request->build, parent, "escaped", object->escaped);
-        json_put_bool(&request->build, parent, "lost_holder", object->lost_holder);
+        build_bool(&request->build, parent, "left_domain", object->left_domain);
+        build_bool(&request->build, parent, "escaped", object->escaped);
+        build_bool(&request->build, parent, "lost_holder", object->lost_holder);
 }
 
 void control_put_allocated(struct control_request *request, struct json_object *parent,
@@ -126,5 +126,5 @@ void control_put_allocated(struct control_request *request, struct json_object *
                 return;
         int64_t allocated = shmb_memfd_allocated(object->fd);
         if (allocated >= 0)
-                json_put_int(&request->build, parent, "allocated", (uint64_t)allocated);
+                build_int(&request->build, parent, "allocated", (uint64_t)allocated);
 }

@@ -16,7 +16,7 @@ struct control_page control_page_of(const struct control_request *request) {
 bool control_page_goes_on(struct control_page *page, struct control_request *request,
                           uint64_t number) {
         if (page->rows == 0 || page->work == 0) {
-                json_put_int(&request->build, request->reply, "next", page->last);
+                build_int(&request->build, request->reply, "next", page->last);
                 return false;
         }
         page->last = number;

@@ -38,24 +38,24 @@ static void put_class(struct control_request *request, struct json_object *list,
                          count->states[OBJECT_QUARANTINE] + count->states[OBJECT_RETIRING];
         uint32_t held = count->states[OBJECT_LEASED], free_ = count->states[OBJECT_FREE];
         uint32_t making = count->states[OBJECT_MAKING];
-        struct json_builder *build = &request->build;
+        struct builder *build = &request->build;
 
         if (other + held + free_ + making + count->cached + pool->prealloc[i] == 0)
                 return;
-        struct json_object *object = json_append_object(build, list);
-        json_put_int(build, object, "capacity", pool->config->classes[i]);
-        json_put_int(build, object, "preallocated", pool->prealloc[i]);
-        json_put_int(build, object, "held", held);
-        json_put_int(build, object, "cached", count->cached);
-        json_put_int(build, object, "free", free_);
-        json_put_int(build, object, "making", making);
-        json_put_int(build, object, "other", other);
+        struct json_object *object = build_append_object(build, list);
+        build_int(build, object, "capacity", pool->config->classes[i]);
+        build_int(build, object, "preallocated", pool->prealloc[i]);
+        build_int(build, object, "held", held);
+        build_int(build, object, "cached", count->cached);
+        build_int(build, object, "free", free_);
+        build_int(build, object, "making", making);
+        build_int(build, object, "other", other);
 }
 
 static void put_classes(struct control_request *request, struct json_object *parent,
                         const struct pool *pool, struct control_page *page) {
         SHMB_FREE struct class_count *counts = count_classes(pool);
-        struct json_object *list = json_put_array(&request->build, parent, "classes");
+        struct json_object *list = build_array(&request->build, parent, "classes");
 
         if (!counts) {
                 request->build.failed = true;
@@ -68,25 +68,25 @@ static void put_classes(struct control_request *request, struct json_object *par
 
 static void put_user(struct control_request *request, struct json_object *list,
                      const struct domain *domain, struct control_page *page) {
-        struct json_builder *build = &request->build;
-        struct json_object *object = json_append_object(build, list);
+        struct builder *build = &request->build;
+        struct json_object *object = build_append_object(build, list);
         const struct waiter *waiter;
         uint32_t waiting = 0;
 
         for (waiter = domain->waiters; waiter; waiter = waiter->next)
                 waiting++;
         control_page_spend(page, waiting);
-        json_put_int(build, object, "uid", domain->uid);
-        json_put_int(build, object, "bytes", domain->bytes);
-        json_put_int(build, object, "buffers", domain->buffers);
-        json_put_int(build, object, "tokens", domain->tokens);
-        json_put_int(build, object, "waiting", waiting);
+        build_int(build, object, "uid", domain->uid);
+        build_int(build, object, "bytes", domain->bytes);
+        build_int(build, object, "buffers", domain->buffers);
+        build_int(build, object, "tokens", domain->tokens);
+        build_int(build, object, "waiting", waiting);
 }
 
 /* The pool's users, and its tokens, which are counted by user. */
 static void put_users(struct control_request *request, struct json_object *parent,
                       const struct pool *pool, struct control_page *page) {
-        struct json_object *list = json_put_array(&request->build, parent, "users");
+        struct json_object *list = build_array(&request->build, parent, "users");
         const struct domain *domain;
         uint32_t listed = 0, more = 0;
         uint64_t tokens = 0;
@@ -101,13 +101,13 @@ static void put_users(struct control_request *request, struct json_object *paren
                 }
         }
         control_page_spend(page, listed);
-        json_put_int(&request->build, parent, "users_more", more);
-        json_put_int(&request->build, parent, "tokens", tokens);
+        build_int(&request->build, parent, "users_more", more);
+        build_int(&request->build, parent, "tokens", tokens);
 }
 
 static void put_limits(struct control_request *request, struct json_object *parent,
                        const struct pool *pool, const struct control_memory *memory) {
-        struct json_object *list = json_put_array(&request->build, parent, "limits");
+        struct json_object *list = build_array(&request->build, parent, "limits");
         const struct pool_config *config = pool->config;
         struct control_amount total = memory->cached;
 
@@ -130,42 +130,42 @@ static void put_features(struct control_request *request, struct json_object *pa
                 [CONFIG_HUGE_THP] = "thp",
                 [CONFIG_HUGE_2M] = "hugetlb",
         };
-        struct json_builder *build = &request->build;
-        struct json_object *object = json_put_object(build, parent, "features");
+        struct builder *build = &request->build;
+        struct json_object *object = build_object(build, parent, "features");
 
-        json_put_string(build, object, "share",
-                        config->share == CONFIG_SHARE_UID ? "same_uid" : "any");
-        json_put_string(build, object, "huge", huge[config->huge]);
+        build_string(build, object, "share",
+                     config->share == CONFIG_SHARE_UID ? "same_uid" : "any");
+        build_string(build, object, "huge", huge[config->huge]);
         if (config->numa_node >= 0)
-                json_put_int(build, object, "numa_node", (uint64_t)config->numa_node);
+                build_int(build, object, "numa_node", (uint64_t)config->numa_node);
         if (config->free_idle_ns != UINT64_MAX)
-                json_put_int(build, object, "free_idle_ns", config->free_idle_ns);
-        struct json_object *uids = json_put_array(build, object, "allow_uids");
+                build_int(build, object, "free_idle_ns", config->free_idle_ns);
+        struct json_object *uids = build_array(build, object, "allow_uids");
         for (size_t i = 0; i < config->n_allow_uids; i++)
-                json_append_int(build, uids, config->allow_uids[i]);
-        struct json_object *gids = json_put_array(build, object, "allow_gids");
+                build_append_int(build, uids, config->allow_uids[i]);
+        struct json_object *gids = build_array(build, object, "allow_gids");
         for (size_t i = 0; i < config->n_allow_gids; i++)
-                json_append_int(build, gids, config->allow_gids[i]);
+                build_append_int(build, gids, config->allow_gids[i]);
 }
 
 static void put_pool(struct control_request *request, struct json_object *list,
                      const struct pool *pool, struct control_page *page) {
-        struct json_builder *build = &request->build;
-        struct json_object *object = json_append_object(build, list);
+        struct builder *build = &request->build;
+        struct json_object *object = build_append_object(build, list);
         const struct pool_config *config = pool->config;
         struct control_memory memory = { 0 };
 
         control_memory_add(&memory, pool);
-        json_put_int(build, object, "number", pool->index + 1);
-        json_put_string(build, object, "name", config->name);
+        build_int(build, object, "number", pool->index + 1);
+        build_string(build, object, "name", config->name);
         control_put_memory(request, object, &memory);
         put_limits(request, object, pool, &memory);
-        json_put_int(build, object, "size_min", config->classes[0]);
-        json_put_int(build, object, "size_max", config->classes[config->n_classes - 1]);
-        json_put_int(build, object, "n_classes", config->n_classes);
+        build_int(build, object, "size_min", config->classes[0]);
+        build_int(build, object, "size_max", config->classes[config->n_classes - 1]);
+        build_int(build, object, "n_classes", config->n_classes);
         put_classes(request, object, pool, page);
         put_users(request, object, pool, page);
-        json_put_int(build, object, "waiting", pool->n_waiters);
+        build_int(build, object, "waiting", pool->n_waiters);
         control_put_counters(request, object, pool, 1);
         put_features(request, object, config);
 }
@@ -173,7 +173,7 @@ static void put_pool(struct control_request *request, struct json_object *list,
 const char *control_pools(struct control_request *request) {
         const struct ledger *ledger = request->control->ledger;
         struct control_page page = control_page_of(request);
-        struct json_object *list = json_put_array(&request->build, request->reply, "pools");
+        struct json_object *list = build_array(&request->build, request->reply, "pools");
 
         for (uint64_t i = page.last; i < ledger->n_pools; i++) {
                 if (!control_page_goes_on(&page, request, i + 1))

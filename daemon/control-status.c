@@ -34,7 +34,7 @@ static void put_limits(struct control_request *request, const struct control_cou
                 { "UidTokensMax", config->uid_tokens_max, CONTROL_NO_USE },
                 { "LeaseSlotsMax", config->lease_slots_max, CONTROL_NO_USE },
         };
-        struct json_object *list = json_put_array(&request->build, request->reply, "limits");
+        struct json_object *list = build_array(&request->build, request->reply, "limits");
 
         for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
                 control_put_limit(request, list, limits[i].name, limits[i].limit,
@@ -43,19 +43,19 @@ static void put_limits(struct control_request *request, const struct control_cou
 
 static void put_connection_counters(struct control_request *request,
                                     const struct control_counts *counts) {
-        struct json_object *object = json_put_object(&request->build, request->reply,
-                                                     "connection_counters");
+        struct json_object *object = build_object(&request->build, request->reply,
+                                                  "connection_counters");
 
-        json_put_int(&request->build, object, "accepted", counts->accepted);
-        json_put_int(&request->build, object, "refused", counts->refused);
-        json_put_int(&request->build, object, "breaches", counts->breaches);
+        build_int(&request->build, object, "accepted", counts->accepted);
+        build_int(&request->build, object, "refused", counts->refused);
+        build_int(&request->build, object, "breaches", counts->breaches);
 }
 
 const char *control_status(struct control_request *request) {
         const struct control *control = request->control;
         const struct ledger *ledger = control->ledger;
         const struct control_counts counts = count(control);
-        struct json_builder *build = &request->build;
+        struct builder *build = &request->build;
         struct control_memory memory = { 0 };
         uint32_t waiting = 0;
 
@@ -63,16 +63,16 @@ const char *control_status(struct control_request *request) {
                 control_memory_add(&memory, &ledger->pools[i]);
                 waiting += ledger->pools[i].n_waiters;
         }
-        json_put_string(build, request->reply, "version", SHMB_VERSION);
-        json_put_int(build, request->reply, "pid", (uint64_t)getpid());
-        json_put_int(build, request->reply, "uid", geteuid());
+        build_string(build, request->reply, "version", SHMB_VERSION);
+        build_int(build, request->reply, "pid", (uint64_t)getpid());
+        build_int(build, request->reply, "uid", geteuid());
         control_put_age(request, request->reply, "uptime_ns", control->started);
-        json_put_int(build, request->reply, "connections", counts.connections);
-        json_put_int(build, request->reply, "clients", HASH_COUNT(ledger->clients));
-        json_put_int(build, request->reply, "control_connections", control->n_connections);
-        json_put_int(build, request->reply, "pools", ledger->n_pools);
-        json_put_int(build, request->reply, "tokens", ledger->n_tokens);
-        json_put_int(build, request->reply, "waiting", waiting);
+        build_int(build, request->reply, "connections", counts.connections);
+        build_int(build, request->reply, "clients", HASH_COUNT(ledger->clients));
+        build_int(build, request->reply, "control_connections", control->n_connections);
+        build_int(build, request->reply, "pools", ledger->n_pools);
+        build_int(build, request->reply, "tokens", ledger->n_tokens);
+        build_int(build, request->reply, "waiting", waiting);
         control_put_memory(request, request->reply, &memory);
         put_limits(request, &counts);
         control_put_counters(request, request->reply, ledger->pools, ledger->n_pools);
