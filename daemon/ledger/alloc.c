@@ -280,19 +280,26 @@ static bool raise_wanted(struct ledger *ledger) {
         return raised;
 }
 
-void pool_serve(struct pool *pool) {
+static void serve_lines(struct ledger *ledger) {
+        /* Another pool first each time: no line is for ever behind another's. */
+        size_t first = ledger->first_served++;
+
+        for (size_t i = 0; i < ledger->n_pools; i++)
+                serve_line(&ledger->pools[(first + i) % ledger->n_pools]);
+}
+
+void ledger_serve(struct ledger *ledger) {
         /* Serving can free memory and so ask for serving: that is a further round, not a
            deeper call. */
-        if (pool->serving) {
-                pool->serve_again = true;
+        ledger->serve_again = true;
+        if (ledger->serving)
                 return;
-        }
-        pool->serving = true;
+        ledger->serving = true;
         do {
-                pool->serve_again = false;
-                serve_line(pool);
-        } while (pool->serve_again || raise_wanted(pool->ledger));
-        pool->serving = false;
+                ledger->serve_again = false;
+                serve_lines(ledger);
+        } while (raise_wanted(ledger) || ledger->serve_again);
+        ledger->serving = false;
 }
 
 /* ---- what becomes of a waiter ---- */
@@ -344,7 +351,7 @@ void waiter_timed_out(struct waiter *waiter) {
                     pool->config->name, pool_bytes(pool), pool->config->memory_max,
                     domain->bytes, pool->config->uid_memory_max);
         waiter_refuse(waiter, &refusal);
-        pool_serve(pool);
+        ledger_serve(pool->ledger);
 }
 
 void client_cancel(struct client *client, uint32_t serial) {
@@ -356,10 +363,9 @@ void client_cancel(struct client *client, uint32_t serial) {
                         break;
         if (!waiter)
                 return;
-        struct pool *pool = waiter->pool;
         refusal_set(&refusal, SHMB_STATUS_CANCELLED, 0, 0, "cancelled by the client");
         waiter_refuse(waiter, &refusal);
-        pool_serve(pool);
+        ledger_serve(client->ledger);
 }
 
 /* What can be refused without knowing what others hold. */
@@ -442,5 +448,5 @@ void client_alloc(struct client *client, uint32_t serial, const struct shmb_allo
         line_join(waiter, false);
         if (pool->n_waiters > 1)
                 pool->count.waited++;
-        pool_serve(pool);
+        ledger_serve(client->ledger);
 }

@@ -33,9 +33,11 @@ int client_join(struct ledger *ledger, const struct client *template,
 void client_leave(struct client *client) {
         struct ledger *ledger = client->ledger;
 
+        /* Nobody is served before it is gone: else its cached leases, still in the books,
+           might be taken back, and it be told so. */
+        ledger->serving = true;
         while (client->waiters)
                 waiter_free(client->waiters);
-        /* Out of the books first, so that nothing freed below is granted to it. */
         HASH_DELETE(hh, ledger->clients, client);
         for (uint32_t slot = 1; slot < client->slots_room; slot++) {
                 struct lease *lease = client->slots[slot];
@@ -51,7 +53,6 @@ void client_leave(struct client *client) {
         }
         free(client->slots);
         free(client);
-        /* A line it stood in may go on. */
-        for (size_t i = 0; i < ledger->n_pools; i++)
-                pool_serve(&ledger->pools[i]);
+        ledger->serving = false;
+        ledger_serve(ledger);
 }

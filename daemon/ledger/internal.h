@@ -77,8 +77,11 @@ void client_show_wanted(struct client *client);
 
 /* ---- alloc.c ---- */
 
-/* Serves whoever is in line as far as memory goes. */
-void pool_serve(struct pool *pool);
+/*
+ * Serves whoever is in line as far as memory goes: in every pool, because under the broker's
+ * own limits what one pool gives up is what another waits for.
+ */
+void ledger_serve(struct ledger *ledger);
 /* The object it waits for was made, or could not be. */
 void waiter_made(struct waiter *waiter, struct object *object);
 void waiter_make_failed(struct waiter *waiter, int error);

@@ -142,8 +142,7 @@ struct pool {
         struct domain *turn;    /* whose waiters come next */
         uint32_t n_waiters, n_turns;
         struct waiter *hasty; /* those that may not wait */
-        bool serving, serve_again;
-        struct { /* since the start */
+        struct {              /* since the start */
                 uint64_t grants, recycled, made, refused, waited, proofs, proofs_failed, scrubs,
                         retired, taken;
         } count;
@@ -256,7 +255,10 @@ struct ledger {
         uint64_t bytes,
                 leaving_bytes; /* of all objects; of those that will soon be FREE or gone */
         uint32_t buffers, leaving_buffers;
-        bool wanted; /* somebody waits for memory */
+        size_t first_served; /* index of the pool whose line comes first */
+        bool serving;        /* lines are being served, or are not to be yet */
+        bool serve_again;    /* something came free meanwhile */
+        bool wanted;         /* somebody waits for memory */
 };
 
 #define TOKENS_OVER_MAX 4096u

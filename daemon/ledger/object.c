@@ -162,7 +162,7 @@ void object_returned(struct object *object) {
                 return;
         }
         object_set_state(object, OBJECT_FREE);
-        pool_serve(object->pool);
+        ledger_serve(object->pool->ledger);
 }
 
 void object_retire(struct object *object) {
@@ -186,7 +186,7 @@ static bool warm_up(struct object *object, struct lease *writer) {
         writer->seen_idle = false;
         /* What is idle can be had by those who wait. */
         if (object->pool->ledger->wanted)
-                pool_serve(object->pool);
+                ledger_serve(object->pool->ledger);
         return true;
 }
 
@@ -266,8 +266,6 @@ static void made(struct object *object, int result) {
 
 void ledger_work_done(struct ledger *ledger, struct object *object, enum work_kind kind,
                       int result) {
-        struct pool *pool = object->pool;
-
         switch (kind) {
         case WORK_MAKE:
                 made(object, result);
@@ -290,9 +288,5 @@ void ledger_work_done(struct ledger *ledger, struct object *object, enum work_ki
                 object_free(object);
                 break;
         }
-        pool_serve(pool);
-        /* What one pool gave up may be what another waits for, under the broker's own limit. */
-        if (kind == WORK_RETIRE)
-                for (size_t i = 0; i < ledger->n_pools; i++)
-                        pool_serve(&ledger->pools[i]);
+        ledger_serve(ledger);
 }
