@@ -81,6 +81,7 @@ static void line_leave(struct waiter *waiter) {
 
         DL_DELETE(domain->waiters, waiter);
         pool->n_waiters--;
+        waiter->in_line = false;
         if (!waiter->may_wait)
                 DL_DELETE2(pool->hasty, waiter, hasty_prev, hasty_next);
         if (!domain->waiters) {
@@ -102,6 +103,7 @@ static void line_join(struct waiter *waiter, bool first) {
         else
                 DL_APPEND(domain->waiters, waiter);
         pool->n_waiters++;
+        waiter->in_line = true;
         if (!waiter->may_wait)
                 DL_APPEND2(pool->hasty, waiter, hasty_prev, hasty_next);
 }
@@ -115,10 +117,10 @@ static void turn_rotate(struct pool *pool, struct domain *domain) {
 struct waiter *waiter_free(struct waiter *waiter) {
         struct client *client = waiter->client;
 
-        if (waiter->object)
-                waiter->object->wanted_by = NULL;
-        else
+        if (waiter->in_line)
                 line_leave(waiter);
+        if (waiter->object)
+                object_set_wanted_by(waiter->object, NULL);
         DL_DELETE2(client->waiters, waiter, client_prev, client_next);
         client->n_waiters--;
         deadline_clear(&client->ledger->deadlines, &waiter->deadline);
@@ -163,14 +165,15 @@ static void waiter_make(struct waiter *waiter) {
         }
         line_leave(waiter);
         waiter->object = object;
-        object->wanted_by = waiter;
+        object_set_wanted_by(object, waiter);
         ledger->ops->work(ledger->userdata, object, WORK_MAKE);
 }
 
 enum attempt {
         ATTEMPT_DONE,     /* granted, being made, or refused */
-        ATTEMPT_SOON,     /* memory is on its way out of use */
+        ATTEMPT_UID_SOON, /* only this uid must wait, and memory of its is on its way */
         ATTEMPT_UID_FULL, /* only this uid must wait */
+        ATTEMPT_SOON,     /* everyone must, and memory is on its way */
         ATTEMPT_FULL,     /* everyone must */
 };
 
@@ -192,7 +195,7 @@ static enum attempt attempt(struct waiter *waiter, struct refusal *refusal) {
         case ROOM_NOW:
                 break;
         case ROOM_SOON:
-                return ATTEMPT_SOON;
+                return ATTEMPT_UID_SOON;
         case ROOM_NONE:
                 return ATTEMPT_UID_FULL;
         }
@@ -230,7 +233,7 @@ static enum attempt serve_first(struct pool *pool, struct domain *domain,
         struct waiter *waiter = domain->waiters;
         enum attempt outcome = attempt(waiter, refusal);
 
-        if (outcome == ATTEMPT_DONE || outcome == ATTEMPT_SOON)
+        if (outcome != ATTEMPT_UID_FULL && outcome != ATTEMPT_FULL)
                 return outcome;
         if (!waiter->may_wait) {
                 waiter_refuse(waiter, refusal);
@@ -250,10 +253,11 @@ static void serve_line(struct pool *pool) {
 
                 domain->references++;
                 enum attempt outcome = serve_first(pool, domain, &refusal);
-                if (domain->waiters && (outcome == ATTEMPT_DONE || outcome == ATTEMPT_UID_FULL))
+                bool all_wait = outcome == ATTEMPT_SOON || outcome == ATTEMPT_FULL;
+                if (domain->waiters && !all_wait)
                         turn_rotate(pool, domain);
                 domain_unref(domain);
-                if (outcome == ATTEMPT_SOON || outcome == ATTEMPT_FULL)
+                if (all_wait)
                         return;
                 stuck = outcome == ATTEMPT_DONE ? 0 : stuck + 1;
         }
@@ -323,7 +327,6 @@ void waiter_make_failed(struct waiter *waiter, int error) {
         uint64_t capacity = pool_capacity(waiter->pool, waiter->class_index);
         struct refusal refusal = { 0 };
 
-        waiter->object = NULL;
         line_join(waiter, true);
         /* What nobody uses is given up before anyone is refused; once. */
         if (!waiter->retried && reclaim_bytes(ledger, capacity)) {

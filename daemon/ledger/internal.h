@@ -28,9 +28,6 @@ uint64_t pool_floor(const struct pool *pool, uint32_t class_index);
 /* All states together. */
 uint64_t pool_bytes(const struct pool *pool);
 uint32_t pool_buffers(const struct pool *pool);
-/* Of states that end in FREE or gone by themselves. */
-uint64_t pool_leaving_bytes(const struct pool *pool);
-uint32_t pool_leaving_buffers(const struct pool *pool);
 
 /* The uid's domain with one more reference, or NULL: out of memory. */
 struct domain *domain_ref(struct pool *pool, uid_t uid);
@@ -42,6 +39,9 @@ struct domain *domain_unref(struct domain *domain);
 struct object *object_new(struct pool *pool, uint32_t class_index, struct domain *domain);
 struct object *object_free(struct object *object);
 void object_set_state(struct object *object, enum object_state state);
+
+/* MAKING: the request it is for; NULL: for nobody, it will be FREE. */
+void object_set_wanted_by(struct object *object, struct waiter *waiter);
 
 /* Changes whose data it has; the domain (or NULL) is charged as the state demands. */
 void object_set_domain(struct object *object, struct domain *domain);
@@ -98,7 +98,7 @@ struct ledger_grant grant_describe(const struct lease *lease, uint64_t length, b
 
 enum room {
         ROOM_NOW,
-        ROOM_SOON, /* enough is on its way out */
+        ROOM_SOON, /* enough is on its way out of use */
         ROOM_NONE, /* *ret_refusal says which limit */
 };
 

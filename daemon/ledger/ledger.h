@@ -118,8 +118,9 @@ struct object {
 struct domain {
         struct pool *pool;
         uid_t uid;
-        uint64_t bytes; /* of objects LEASED, PROVING, SCRUBBING or in QUARANTINE */
-        uint32_t buffers;
+        uint64_t bytes; /* of objects not FREE or RETIRING: what counts against its limits */
+        uint64_t leaving_bytes; /* of these, what will soon not count any more */
+        uint32_t buffers, leaving_buffers;
         uint32_t tokens;
         uint32_t references;                  /* objects, waiters and tokens; 0: freed */
         struct waiter *waiters;               /* first come first served */
@@ -138,6 +139,8 @@ struct pool {
         struct object *lists[OBJECT_STATES]; /* by state, oldest first */
         uint64_t bytes[OBJECT_STATES];       /* by state */
         uint32_t buffers[OBJECT_STATES];
+        uint64_t leaving_bytes; /* of what will soon be FREE or gone by itself */
+        uint32_t leaving_buffers;
         struct domain *domains; /* by uid */
         struct domain *turn;    /* whose waiters come next */
         uint32_t n_waiters, n_turns;
@@ -182,6 +185,7 @@ struct waiter {
         uint64_t size, since;
         uint32_t serial;
         uint16_t class_index;
+        bool in_line;
         bool may_wait; /* came with a timeout */
         bool retried;  /* the kernel refused memory once already */
 };
@@ -252,8 +256,8 @@ struct ledger {
         struct deadline_queue deadlines;
         struct deadline housekeeping;
         uint64_t next_client, next_object, next_token;
-        uint64_t bytes,
-                leaving_bytes; /* of all objects; of those that will soon be FREE or gone */
+        uint64_t bytes;         /* of all objects */
+        uint64_t leaving_bytes; /* of these, as in the pools */
         uint32_t buffers, leaving_buffers;
         size_t first_served; /* index of the pool whose line comes first */
         bool serving;        /* lines are being served, or are not to be yet */

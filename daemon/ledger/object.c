@@ -11,47 +11,57 @@ uint64_t object_capacity(const struct object *object) {
         return pool_capacity(object->pool, object->class_index);
 }
 
-static bool state_is_charged(enum object_state state) {
-        return state != OBJECT_FREE && state != OBJECT_RETIRING;
+/* Counts against its domain's limits. */
+static bool is_charged(const struct object *object) {
+        return object->domain && object->state != OBJECT_FREE &&
+               object->state != OBJECT_RETIRING;
 }
 
-static bool state_is_leaving(enum object_state state) {
-        return state == OBJECT_PROVING || state == OBJECT_SCRUBBING || state == OBJECT_RETIRING;
+/* Will be FREE or gone without anybody's doing: worth waiting for even in haste. */
+static bool is_leaving(const struct object *object) {
+        switch ((enum object_state)object->state) {
+        case OBJECT_MAKING:
+                return !object->wanted_by;
+        case OBJECT_PROVING:
+        case OBJECT_SCRUBBING:
+        case OBJECT_RETIRING:
+                return true;
+        default:
+                return false;
+        }
 }
 
-/* Adds the object to, or takes it out of, every sum and list its state and domain put it in. */
-static void enter(struct object *object) {
+/* Adds the object to the sums its state and domain put it in; a negative one takes it out. */
+static void count(struct object *object, int sign) {
         struct pool *pool = object->pool;
-        uint64_t capacity = object_capacity(object);
+        uint64_t bytes = object_capacity(object) * (uint64_t)sign;
+        uint32_t one = (uint32_t)sign;
+        bool leaving = is_leaving(object);
 
-        DL_APPEND(pool->lists[object->state], object);
-        pool->bytes[object->state] += capacity;
-        pool->buffers[object->state]++;
-        if (state_is_leaving(object->state)) {
-                pool->ledger->leaving_bytes += capacity;
-                pool->ledger->leaving_buffers++;
+        pool->bytes[object->state] += bytes;
+        pool->buffers[object->state] += one;
+        if (leaving) {
+                pool->leaving_bytes += bytes;
+                pool->leaving_buffers += one;
+                pool->ledger->leaving_bytes += bytes;
+                pool->ledger->leaving_buffers += one;
         }
-        if (object->domain && state_is_charged(object->state)) {
-                object->domain->bytes += capacity;
-                object->domain->buffers++;
+        if (is_charged(object)) {
+                object->domain->bytes += bytes;
+                object->domain->buffers += one;
+                object->domain->leaving_bytes += leaving ? bytes : 0;
+                object->domain->leaving_buffers += leaving ? one : 0;
         }
+}
+
+static void enter(struct object *object) {
+        DL_APPEND(object->pool->lists[object->state], object);
+        count(object, 1);
 }
 
 static void leave(struct object *object) {
-        struct pool *pool = object->pool;
-        uint64_t capacity = object_capacity(object);
-
-        DL_DELETE(pool->lists[object->state], object);
-        pool->bytes[object->state] -= capacity;
-        pool->buffers[object->state]--;
-        if (state_is_leaving(object->state)) {
-                pool->ledger->leaving_bytes -= capacity;
-                pool->ledger->leaving_buffers--;
-        }
-        if (object->domain && state_is_charged(object->state)) {
-                object->domain->bytes -= capacity;
-                object->domain->buffers--;
-        }
+        DL_DELETE(object->pool->lists[object->state], object);
+        count(object, -1);
 }
 
 static struct object **bin(struct object *object) {
@@ -75,6 +85,12 @@ void object_set_state(struct object *object, enum object_state state) {
                 DL_PREPEND2(*bin(object), object, bin_prev, bin_next);
                 object->pool->kept_free[object->class_index]++;
         }
+}
+
+void object_set_wanted_by(struct object *object, struct waiter *waiter) {
+        count(object, -1);
+        object->wanted_by = waiter;
+        count(object, 1);
 }
 
 void object_set_domain(struct object *object, struct domain *domain) {
@@ -249,7 +265,10 @@ static void scrubbed(struct object *object) {
 static void made(struct object *object, int result) {
         struct waiter *waiter = object->wanted_by;
 
-        object->wanted_by = NULL;
+        if (waiter) {
+                waiter->object = NULL;
+                object_set_wanted_by(object, NULL);
+        }
         if (result < 0) {
                 object_free(object);
                 if (waiter)

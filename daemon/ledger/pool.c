@@ -60,16 +60,6 @@ uint32_t pool_buffers(const struct pool *pool) {
         return sum;
 }
 
-uint64_t pool_leaving_bytes(const struct pool *pool) {
-        return pool->bytes[OBJECT_PROVING] + pool->bytes[OBJECT_SCRUBBING] +
-               pool->bytes[OBJECT_RETIRING];
-}
-
-uint32_t pool_leaving_buffers(const struct pool *pool) {
-        return pool->buffers[OBJECT_PROVING] + pool->buffers[OBJECT_SCRUBBING] +
-               pool->buffers[OBJECT_RETIRING];
-}
-
 static struct domain *domain_new(struct pool *pool, uid_t uid) {
         struct domain *domain = calloc(1, sizeof(*domain));
 

@@ -4,16 +4,18 @@
 
 #include "internal.h"
 
-/* How much of a limit is missing for one more; `soon` is what leaves by itself. */
-struct gap {
-        bool now, soon; /* fits now; fits once `leaving` has left */
+/* One limit, and one more object's need under it: in bytes or in buffers. */
+struct usage {
+        uint64_t used, leaving, need, limit;
 };
 
-static struct gap gap_of(uint64_t used, uint64_t leaving, uint64_t need, uint64_t limit) {
-        return (struct gap){
-                .now = used <= limit && need <= limit - used,
-                .soon = used - leaving <= limit && need <= limit - (used - leaving),
-        };
+/* How much more than `going` must go before `need` fits; 0: it fits. */
+static uint64_t missing(const struct usage *u, uint64_t going) {
+        uint64_t left = u->used - going;
+
+        if (u->need > u->limit)
+                return UINT64_MAX; /* never */
+        return left > u->limit - u->need ? left - (u->limit - u->need) : 0;
 }
 
 bool object_is_cached(const struct object *object) {
@@ -32,61 +34,101 @@ static bool take_cached(struct object *object) {
         return true;
 }
 
-/* Retires one cached lease of the pool, the longest leased first; of one domain, or of any. */
-static bool take_one_cached(struct pool *pool, const struct domain *domain) {
-        struct object *object, *next;
+/* ---- retiring what nobody uses ---- */
 
-        DL_FOREACH_SAFE(pool->lists[OBJECT_LEASED], object, next)
-                if ((!domain || object->domain == domain) && take_cached(object))
-                        return true;
-        return false;
+/*
+ * Whose: one pool's; with `domain`, of these only that one's cached leases, for what is FREE
+ * does not count against it; or every pool's, beginning with that one.
+ */
+struct scope {
+        struct pool *pool;
+        const struct domain *domain;
+        bool anywhere;
+        bool buffers; /* counted in buffers, else in bytes */
+};
+
+static size_t scope_pools(const struct scope *scope) {
+        return scope->anywhere ? scope->pool->ledger->n_pools : 1;
 }
 
-static bool retire_one_free(struct pool *pool) {
-        struct object *oldest = pool->lists[OBJECT_FREE];
+static struct pool *scope_pool(const struct scope *scope, size_t i) {
+        struct ledger *ledger = scope->pool->ledger;
 
-        if (!oldest)
-                return false;
-        object_retire(oldest);
-        return true;
+        return &ledger->pools[(scope->pool->index + i) % ledger->n_pools];
 }
 
-/* Would retiring everything unused be enough? Else nothing is given up for nothing. */
-static uint64_t evictable(struct pool *pool, bool buffers) {
+static uint64_t weight(const struct scope *scope, const struct object *object) {
+        if (scope->domain && object->domain != scope->domain)
+                return 0;
+        return scope->buffers ? 1 : object_capacity(object);
+}
+
+/* How much there is to retire. */
+static uint64_t evictable(const struct scope *scope) {
         struct object *object;
-        uint64_t sum = buffers ? pool->buffers[OBJECT_FREE] : pool->bytes[OBJECT_FREE];
-
-        DL_FOREACH(pool->lists[OBJECT_LEASED], object)
-                if (object_is_cached(object))
-                        sum += buffers ? 1 : object_capacity(object);
-        return sum;
-}
-
-static uint64_t evictable_anywhere(struct ledger *ledger, bool buffers) {
         uint64_t sum = 0;
 
-        for (size_t i = 0; i < ledger->n_pools; i++)
-                sum += evictable(&ledger->pools[i], buffers);
+        for (size_t i = 0; i < scope_pools(scope); i++) {
+                struct pool *pool = scope_pool(scope, i);
+                if (!scope->domain)
+                        sum += scope->buffers ? pool->buffers[OBJECT_FREE]
+                                              : pool->bytes[OBJECT_FREE];
+                DL_FOREACH(pool->lists[OBJECT_LEASED], object)
+                        if (weight(scope, object) > 0 && object_is_cached(object))
+                                sum += weight(scope, object);
+        }
         return sum;
 }
 
-static bool evict_one(struct pool *pool) {
-        return retire_one_free(pool) || take_one_cached(pool, NULL);
+/* The longest free first. */
+static uint64_t retire_free(const struct scope *scope, struct pool *pool, uint64_t wanted) {
+        uint64_t got = 0;
+
+        while (got < wanted && pool->lists[OBJECT_FREE]) {
+                struct object *oldest = pool->lists[OBJECT_FREE];
+                got += weight(scope, oldest);
+                object_retire(oldest);
+        }
+        return got;
 }
 
-static bool evict_one_anywhere(struct ledger *ledger, struct pool *first) {
-        if (retire_one_free(first))
-                return true;
-        for (size_t i = 0; i < ledger->n_pools; i++)
-                if (retire_one_free(&ledger->pools[i]))
-                        return true;
-        if (take_one_cached(first, NULL))
-                return true;
-        for (size_t i = 0; i < ledger->n_pools; i++)
-                if (take_one_cached(&ledger->pools[i], NULL))
-                        return true;
-        return false;
+/* The longest leased first. */
+static uint64_t retire_cached(const struct scope *scope, struct pool *pool, uint64_t wanted) {
+        struct object *object, *next;
+        uint64_t got = 0;
+
+        DL_FOREACH_SAFE(pool->lists[OBJECT_LEASED], object, next) {
+                if (got >= wanted)
+                        break;
+                uint64_t gain = weight(scope, object);
+                if (gain > 0 && take_cached(object))
+                        got += gain;
+        }
+        return got;
 }
+
+/* Until `wanted` is on its way; how much it got. What is FREE goes before what is cached. */
+static uint64_t evict(const struct scope *scope, uint64_t wanted) {
+        uint64_t got = 0;
+
+        for (size_t i = 0; i < scope_pools(scope) && got < wanted && !scope->domain; i++)
+                got += retire_free(scope, scope_pool(scope, i), wanted - got);
+        for (size_t i = 0; i < scope_pools(scope) && got < wanted; i++)
+                got += retire_cached(scope, scope_pool(scope, i), wanted - got);
+        return got;
+}
+
+/* All or nothing: nobody's cache is given up in vain. */
+static enum room make_room(const struct scope *scope, const struct usage *u) {
+        if (missing(u, 0) == 0)
+                return ROOM_NOW;
+        uint64_t more = missing(u, u->leaving);
+        if (more == 0 || (evictable(scope) >= more && evict(scope, more) >= more))
+                return ROOM_SOON;
+        return ROOM_NONE;
+}
+
+/* ---- the limits of pools and broker ---- */
 
 enum limit {
         LIMIT_POOL_BYTES,
@@ -96,19 +138,15 @@ enum limit {
         LIMITS,
 };
 
-struct usage {
-        uint64_t used, leaving, need, limit;
-};
-
 static struct usage usage_of(struct pool *pool, enum limit limit, uint64_t capacity) {
         struct ledger *ledger = pool->ledger;
 
         switch (limit) {
         case LIMIT_POOL_BYTES:
-                return (struct usage){ pool_bytes(pool), pool_leaving_bytes(pool), capacity,
+                return (struct usage){ pool_bytes(pool), pool->leaving_bytes, capacity,
                                        pool->config->memory_max };
         case LIMIT_POOL_BUFFERS:
-                return (struct usage){ pool_buffers(pool), pool_leaving_buffers(pool), 1,
+                return (struct usage){ pool_buffers(pool), pool->leaving_buffers, 1,
                                        pool->config->buffers_max };
         case LIMIT_BROKER_BYTES:
                 return (struct usage){ ledger->bytes, ledger->leaving_bytes, capacity,
@@ -142,29 +180,17 @@ static void refusal_for(struct refusal *refusal, const struct pool *pool, enum l
 
 static enum room room_under(struct pool *pool, enum limit limit, uint64_t capacity,
                             struct refusal *ret_refusal) {
-        bool anywhere = limit == LIMIT_BROKER_BYTES || limit == LIMIT_BROKER_BUFFERS;
-        bool buffers = limit == LIMIT_POOL_BUFFERS || limit == LIMIT_BROKER_BUFFERS;
-        bool asked = false;
+        const struct scope scope = {
+                .pool = pool,
+                .anywhere = limit == LIMIT_BROKER_BYTES || limit == LIMIT_BROKER_BUFFERS,
+                .buffers = limit == LIMIT_POOL_BUFFERS || limit == LIMIT_BROKER_BUFFERS,
+        };
+        struct usage u = usage_of(pool, limit, capacity);
+        enum room room = make_room(&scope, &u);
 
-        for (;;) {
-                struct usage u = usage_of(pool, limit, capacity);
-                struct gap gap = gap_of(u.used, u.leaving, u.need, u.limit);
-
-                if (gap.now)
-                        return ROOM_NOW;
-                if (gap.soon)
-                        return ROOM_SOON;
-                if (!asked) {
-                        uint64_t more = anywhere ? evictable_anywhere(pool->ledger, buffers)
-                                                 : evictable(pool, buffers);
-                        asked = gap_of(u.used, u.leaving + more, u.need, u.limit).soon;
-                }
-                if (!asked ||
-                    !(anywhere ? evict_one_anywhere(pool->ledger, pool) : evict_one(pool))) {
-                        refusal_for(ret_refusal, pool, limit, &u);
-                        return ROOM_NONE;
-                }
-        }
+        if (room == ROOM_NONE)
+                refusal_for(ret_refusal, pool, limit, &u);
+        return room;
 }
 
 enum room reclaim_room(struct pool *pool, uint64_t capacity, struct refusal *ret_refusal) {
@@ -180,44 +206,62 @@ enum room reclaim_room(struct pool *pool, uint64_t capacity, struct refusal *ret
         return all;
 }
 
-enum room reclaim_uid_room(struct domain *domain, uint64_t capacity,
-                           struct refusal *ret_refusal) {
+/* ---- the limits of one uid ---- */
+
+static struct usage uid_usage_of(const struct domain *domain, bool buffers, uint64_t capacity) {
         const struct pool_config *config = domain->pool->config;
 
-        for (;;) {
-                bool bytes_fit = gap_of(domain->bytes, 0, capacity, config->uid_memory_max).now;
-                bool buffers_fit = gap_of(domain->buffers, 0, 1, config->uid_buffers_max).now;
-
-                if (bytes_fit && buffers_fit)
-                        return ROOM_NOW;
-                /* A taken lease is off the uid's account at once. */
-                if (take_one_cached(domain->pool, domain))
-                        continue;
-                if (!bytes_fit)
-                        refusal_set(ret_refusal, SHMB_STATUS_UID_BYTES, config->uid_memory_max,
-                                    domain->bytes,
-                                    "uid %u has %" PRIu64 " bytes of pool \"%s\", asks for "
-                                    "%" PRIu64 " more, UidMemoryMax=%" PRIu64,
-                                    domain->uid, domain->bytes, config->name, capacity,
-                                    config->uid_memory_max);
-                else
-                        refusal_set(ret_refusal, SHMB_STATUS_UID_BUFFERS,
-                                    config->uid_buffers_max, domain->buffers,
-                                    "uid %u has %" PRIu32 " buffers of pool \"%s\", "
-                                    "UidBuffersMax=%" PRIu32,
-                                    domain->uid, domain->buffers, config->name,
-                                    config->uid_buffers_max);
-                return ROOM_NONE;
-        }
+        if (buffers)
+                return (struct usage){ domain->buffers, domain->leaving_buffers, 1,
+                                       config->uid_buffers_max };
+        return (struct usage){ domain->bytes, domain->leaving_bytes, capacity,
+                               config->uid_memory_max };
 }
 
-bool reclaim_bytes(struct ledger *ledger, uint64_t bytes) {
-        uint64_t before = ledger->leaving_bytes;
+static void uid_refusal(struct refusal *refusal, const struct domain *domain, bool buffers,
+                        const struct usage *u) {
+        refusal_set(refusal, buffers ? SHMB_STATUS_UID_BUFFERS : SHMB_STATUS_UID_BYTES,
+                    u->limit, u->used,
+                    "uid %u in pool \"%s\": %" PRIu64 " more %s asked for, %" PRIu64
+                    " in use, %s=%" PRIu64,
+                    domain->uid, domain->pool->config->name, u->need,
+                    buffers ? "buffers" : "bytes", u->used,
+                    buffers ? "UidBuffersMax" : "UidMemoryMax", u->limit);
+}
 
-        while (ledger->leaving_bytes - before < bytes &&
-               evict_one_anywhere(ledger, &ledger->pools[0]))
-                ;
-        return ledger->leaving_bytes > before;
+static enum room uid_room_under(struct domain *domain, bool buffers, uint64_t capacity,
+                                struct refusal *ret_refusal) {
+        const struct scope scope = { .pool = domain->pool,
+                                     .domain = domain,
+                                     .buffers = buffers };
+        struct usage u = uid_usage_of(domain, buffers, capacity);
+        enum room room = make_room(&scope, &u);
+
+        if (room == ROOM_NONE)
+                uid_refusal(ret_refusal, domain, buffers, &u);
+        if (room != ROOM_SOON)
+                return room;
+        /* What was taken from its caches is off the uid's account at once. */
+        u = uid_usage_of(domain, buffers, capacity);
+        return missing(&u, 0) == 0 ? ROOM_NOW : ROOM_SOON;
+}
+
+enum room reclaim_uid_room(struct domain *domain, uint64_t capacity,
+                           struct refusal *ret_refusal) {
+        enum room bytes = uid_room_under(domain, false, capacity, ret_refusal);
+
+        if (bytes == ROOM_NONE)
+                return ROOM_NONE;
+        enum room buffers = uid_room_under(domain, true, capacity, ret_refusal);
+        return buffers == ROOM_NOW ? bytes : buffers;
+}
+
+/* ---- without a request ---- */
+
+bool reclaim_bytes(struct ledger *ledger, uint64_t bytes) {
+        const struct scope everything = { .pool = &ledger->pools[0], .anywhere = true };
+
+        return evict(&everything, bytes) > 0;
 }
 
 /* A cached lease that had the same count of uses at the last look, too, is taken back. */
@@ -263,10 +307,7 @@ void reclaim_unused(struct ledger *ledger) {
 }
 
 uint64_t ledger_trim(struct ledger *ledger) {
-        uint64_t before = ledger->leaving_bytes;
+        const struct scope everything = { .pool = &ledger->pools[0], .anywhere = true };
 
-        for (size_t i = 0; i < ledger->n_pools; i++)
-                while (evict_one(&ledger->pools[i]))
-                        ;
-        return ledger->leaving_bytes - before;
+        return evict(&everything, UINT64_MAX);
 }
