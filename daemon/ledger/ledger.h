@@ -13,7 +13,7 @@
  * LEASED means referenced: by a writer's lease, a reader's, or a token. When the last
  * reference goes, the object is FREE again within its domain at once, unless it left the
  * domain, gave out a raw descriptor, or lost a holder without a release: then PROVING asks
- * the kernel whether everyone has let go, and what left its domain is scrubbed too.
+ * the kernel whether everyone has let go, and all but the last of these are scrubbed too.
  */
 #pragma once
 
@@ -45,7 +45,7 @@ enum object_state {
 
 enum work_kind {
         WORK_MAKE,   /* create and populate; sets fd, huge, numa */
-        WORK_PROVE,  /* result 1: exclusive, 0: still seen */
+        WORK_PROVE,  /* result 1: exclusive, 0: still seen, -errno: not known */
         WORK_SCRUB,  /* punch out and populate again */
         WORK_RETIRE, /* punch out and close */
 };

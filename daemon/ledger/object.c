@@ -232,8 +232,14 @@ static void quarantine(struct object *object) {
                 object->probes++;
         object->pool->count.proofs_failed++;
         object_set_state(object, OBJECT_QUARANTINE);
-        if (ledger->now - object->quarantined >= ledger->config->quarantine_ns ||
-            deadline_set(&ledger->deadlines, &object->retry,
+        /* Retiring punches the memory out. Whoever was given a raw descriptor is in its right
+           to use it for as long as it likes; the uid's limits pay for that. */
+        if (!object->escaped &&
+            ledger->now - object->quarantined >= ledger->config->quarantine_ns) {
+                object_retire(object);
+                return;
+        }
+        if (deadline_set(&ledger->deadlines, &object->retry,
                          ledger->now + ((uint64_t)RETRY_FIRST_NS << doublings)) < 0)
                 object_retire(object);
 }
@@ -244,10 +250,13 @@ void object_retry_due(struct object *object) {
 }
 
 static void proved(struct object *object) {
+        /* Nobody knows who saw an escaped one; the proof does not see pages in pipes. */
+        bool scrub = object->left_domain || object->escaped;
+
         object->quarantined = 0;
         object->probes = 0;
         object->escaped = object->lost_holder = false;
-        if (object->left_domain) {
+        if (scrub) {
                 object->pool->count.scrubs++;
                 work(object, OBJECT_SCRUBBING, WORK_SCRUB);
                 return;
@@ -290,12 +299,11 @@ void ledger_work_done(struct ledger *ledger, struct object *object, enum work_ki
                 made(object, result);
                 break;
         case WORK_PROVE:
+                /* A probe that could not be made proves nothing; it is tried again. */
                 if (result > 0)
                         proved(object);
-                else if (result == 0)
-                        quarantine(object);
                 else
-                        object_retire(object);
+                        quarantine(object);
                 break;
         case WORK_SCRUB:
                 if (result == 0)

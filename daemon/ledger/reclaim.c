@@ -19,7 +19,9 @@ static uint64_t missing(const struct usage *u, uint64_t going) {
 }
 
 bool object_is_cached(const struct object *object) {
-        return object->readers == 0 && object->tokens == 0 && lease_is_idle(object->writer);
+        /* Who has a raw descriptor may be using it still. */
+        return object->readers == 0 && object->tokens == 0 && !object->escaped &&
+               lease_is_idle(object->writer);
 }
 
 static bool take_cached(struct object *object) {

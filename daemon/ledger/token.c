@@ -69,8 +69,11 @@ static enum shmb_status check_export(const struct client *client, const struct l
         if (client->n_tokens >= config->tokens_max ||
             lease->object->domain->tokens >= config->uid_tokens_max)
                 return SHMB_STATUS_TOKEN_LIMIT;
+        /* The next writer must not write under the eyes of readers it never heard of; those
+           of another uid may keep looking after they let go. */
         if ((request->flags & SHMB_EXPORT_TRANSFER) &&
-            (lease->object->readers > 0 || lease->object->tokens > 0))
+            (lease->object->readers > 0 || lease->object->tokens > 0 ||
+             lease->object->left_domain))
                 return SHMB_STATUS_BUSY_WRITER;
         return SHMB_STATUS_OK;
 }
