@@ -177,6 +177,13 @@ enum attempt {
         ATTEMPT_FULL,     /* everyone must */
 };
 
+static bool anything_retiring(const struct ledger *ledger) {
+        for (size_t i = 0; i < ledger->n_pools; i++)
+                if (ledger->pools[i].lists[OBJECT_RETIRING])
+                        return true;
+        return false;
+}
+
 static enum attempt attempt(struct waiter *waiter, struct refusal *refusal) {
         struct pool *pool = waiter->pool;
         struct client *client = waiter->client;
@@ -205,6 +212,9 @@ static enum attempt attempt(struct waiter *waiter, struct refusal *refusal) {
                 waiter_grant(waiter, object);
                 return ATTEMPT_DONE;
         }
+        /* The kernel refused once: what was given up then must be gone first. */
+        if (waiter->retried && anything_retiring(pool->ledger))
+                return ATTEMPT_SOON;
         switch (reclaim_room(pool, capacity, refusal)) {
         case ROOM_NOW:
                 waiter_make(waiter);
@@ -217,14 +227,21 @@ static enum attempt attempt(struct waiter *waiter, struct refusal *refusal) {
         return ATTEMPT_FULL;
 }
 
-/* Those who may not wait are told; of one uid, or (NULL) of all. */
+/*
+ * Those who may not wait are told; of one uid, or (NULL) of all. The limit is that of the
+ * first in line; what that one asked for is its own business.
+ */
 static void refuse_hasty(struct pool *pool, const struct domain *domain,
-                         const struct refusal *refusal) {
+                         const struct refusal *first) {
         struct waiter *waiter, *next;
+        struct refusal refusal = { 0 };
 
+        refusal_set(&refusal, first->status, first->limit, first->used,
+                    "others wait in line for pool \"%s\" already: %s", pool->config->name,
+                    shmb_status_text(first->status));
         DL_FOREACH_SAFE2(pool->hasty, waiter, next, hasty_next)
                 if (!domain || waiter->domain == domain)
-                        waiter_refuse(waiter, refusal);
+                        waiter_refuse(waiter, &refusal);
 }
 
 /* Serves whoever is first of that uid; those who may not wait, and would have to, are told. */
@@ -400,6 +417,8 @@ static struct pool *check(struct client *client, const struct shmb_alloc *reques
                             request->size, config->name, largest);
                 return NULL;
         }
+        if (reclaim_never(pool, pool_capacity(pool, (uint32_t)*ret_class), refusal))
+                return NULL;
         return pool;
 }
 
@@ -430,6 +449,13 @@ static struct waiter *waiter_new(struct client *client, struct pool *pool, uint3
         return waiter;
 }
 
+/* The request made last stands in line. */
+static bool stands_in_line(const struct client *client, uint32_t serial) {
+        const struct waiter *last = client->waiters ? client->waiters->client_prev : NULL;
+
+        return last && last->serial == serial && last->in_line;
+}
+
 void client_alloc(struct client *client, uint32_t serial, const struct shmb_alloc *request) {
         struct refusal refusal = { 0 };
         int class_index = -1;
@@ -449,7 +475,7 @@ void client_alloc(struct client *client, uint32_t serial, const struct shmb_allo
         waiter->size = request->size;
         waiter->class_index = (uint16_t)class_index;
         line_join(waiter, false);
-        if (pool->n_waiters > 1)
-                pool->count.waited++;
         ledger_serve(client->ledger);
+        if (stands_in_line(client, serial))
+                pool->count.waited++;
 }

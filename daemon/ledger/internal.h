@@ -107,6 +107,8 @@ enum room reclaim_room(struct pool *pool, uint64_t capacity, struct refusal *ret
 /* The same for one uid's limits. */
 enum room reclaim_uid_room(struct domain *domain, uint64_t capacity,
                            struct refusal *ret_refusal);
+/* True, with the limit, if one object of that size is more than can ever be had. */
+bool reclaim_never(const struct pool *pool, uint64_t capacity, struct refusal *ret_refusal);
 /* Evicts from all pools until `bytes` are on their way out; false if there was nothing. */
 bool reclaim_bytes(struct ledger *ledger, uint64_t bytes);
 /* Takes back what has lain unused for too long. */

@@ -258,6 +258,28 @@ enum room reclaim_uid_room(struct domain *domain, uint64_t capacity,
         return buffers == ROOM_NOW ? bytes : buffers;
 }
 
+bool reclaim_never(const struct pool *pool, uint64_t capacity, struct refusal *ret_refusal) {
+        const struct pool_config *config = pool->config;
+        uint64_t most = pool->ledger->config->memory_max;
+        enum shmb_status status = SHMB_STATUS_BROKER_BYTES;
+
+        if (config->memory_max < most) {
+                most = config->memory_max;
+                status = SHMB_STATUS_POOL_BYTES;
+        }
+        if (config->uid_memory_max < most) {
+                most = config->uid_memory_max;
+                status = SHMB_STATUS_UID_BYTES;
+        }
+        if (capacity <= most)
+                return false;
+        refusal_set(ret_refusal, status, most, 0,
+                    "%" PRIu64 " bytes are more than anyone may ever have: %s=%" PRIu64,
+                    capacity, status == SHMB_STATUS_UID_BYTES ? "UidMemoryMax" : "MemoryMax",
+                    most);
+        return true;
+}
+
 /* ---- without a request ---- */
 
 bool reclaim_bytes(struct ledger *ledger, uint64_t bytes) {
