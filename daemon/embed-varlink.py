@@ -9,6 +9,8 @@ with output.open("w", encoding="ascii") as header:
     for path in inputs:
         name = path.name.removesuffix(".varlink").replace(".", "_")
         header.write(f"static const char varlink_{name}[] =\n")
-        for line in path.read_text(encoding="ascii").splitlines(keepends=True):
+        licence, _, text = path.read_text(encoding="ascii").partition("\n\n")
+        assert licence.startswith("# SPDX-License-Identifier: ") and "\n" not in licence
+        for line in text.splitlines(keepends=True):
             header.write(f"        {json.dumps(line)}\n")
         header.write("        ;\n")
