@@ -33,8 +33,10 @@ void human_time(char text[HUMAN_SIZE], uint64_t ns) {
         const uint64_t us = 1000, ms = 1000 * us, s = 1000 * ms, minute = 60 * s;
         const uint64_t hour = 60 * minute, day = 24 * hour;
 
-        if (ns < us)
-                snprintf(text, HUMAN_SIZE, ns ? "%" PRIu64 "ns" : "%" PRIu64, ns);
+        if (ns == 0)
+                snprintf(text, HUMAN_SIZE, "0");
+        else if (ns < us)
+                snprintf(text, HUMAN_SIZE, "%" PRIu64 "ns", ns);
         else if (ns < ms)
                 snprintf(text, HUMAN_SIZE, "%" PRIu64 "us", ns / us);
         else if (ns < s)

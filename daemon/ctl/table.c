@@ -112,10 +112,11 @@ static size_t bytes_of_width(const char *text, size_t width) {
 static void measure(const struct table *table, bool header, size_t *widths) {
         for (size_t i = 0; i < table->n_columns; i++)
                 widths[i] = header ? table_text_width(table->columns[i].title) : 0;
-        for (size_t i = 0; i < table->n_cells; i++) {
+        for (size_t i = 0, column = 0; i < table->n_cells; i++) {
                 size_t width = table_text_width(table->cells[i]);
-                if (width > widths[i % table->n_columns])
-                        widths[i % table->n_columns] = width;
+                if (width > widths[column])
+                        widths[column] = width;
+                column = column + 1 < table->n_columns ? column + 1 : 0;
         }
 }
 
@@ -155,7 +156,7 @@ static void print_cell(const struct view *view, const struct column *column, con
 }
 
 int table_print(const struct table *table, const struct view *view) {
-        size_t widths[TABLE_COLUMNS_MAX];
+        size_t widths[TABLE_COLUMNS_MAX] = { 0 };
 
         if (table->failed)
                 return -ENOMEM;
@@ -165,10 +166,11 @@ int table_print(const struct table *table, const struct view *view) {
         for (size_t i = 0; view->header && i < table->n_columns; i++)
                 print_cell(view, &table->columns[i], table->columns[i].title, widths[i],
                            i + 1 == table->n_columns);
-        for (size_t i = 0; i < table->n_cells; i++) {
-                size_t column = i % table->n_columns;
+        for (size_t i = 0, column = 0; i < table->n_cells; i++) {
+                bool last = column + 1 == table->n_columns;
                 print_cell(view, &table->columns[column], table->cells[i], widths[column],
-                           column + 1 == table->n_columns);
+                           last);
+                column = last ? 0 : column + 1;
         }
         return ferror(view->to) ? -EIO : 0;
 }
