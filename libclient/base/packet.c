@@ -87,8 +87,10 @@ int shmb_packet_receive(int socket, void *packet, size_t room, int flags, size_t
                 return SHMB_PACKET_TRUNCATED;
         if (fds > 1)
                 return SHMB_PACKET_MANY_FDS;
-        if (message.msg_flags & MSG_CTRUNC)
+        if (message.msg_flags & MSG_CTRUNC) {
+                *ret_size = (size_t)size;
                 return SHMB_PACKET_LOST_FDS;
+        }
         /* An empty packet also reads as 0; no message of the protocol is empty. */
         if (size == 0)
                 return SHMB_PACKET_END;

@@ -25,7 +25,8 @@ enum shmb_packet_outcome {
  * Receives one packet into `packet` of `room` bytes. `flags` as for recvmsg(2);
  * MSG_CMSG_CLOEXEC is added. Returns an outcome, or -errno (-EAGAIN: nothing there).
  * *ret_size and *ret_fd are written only on SHMB_PACKET_OK; the caller owns the descriptor,
- * -1 if none came. On every other outcome whatever came was closed.
+ * -1 if none came. On every other outcome whatever came was closed. On SHMB_PACKET_LOST_FDS
+ * *ret_size is written, too: the packet's bytes did come, and may name what to give back.
  */
 int shmb_packet_receive(int socket, void *packet, size_t room, int flags, size_t *ret_size,
                         int *ret_fd);
