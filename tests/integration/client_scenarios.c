@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * client_scenarios NAME... - the library against a live broker, at $SHMBROKER_SOCKET, that
- * has client_scenarios.conf. "list" prints the names, "all" runs them all. Exit status 0 if
+ * has client_scenarios.conf; some start one of their own, from the program that $SHMBROKERD
+ * names. "list" prints the names, "all" runs them all. Exit status 0 if
  * all went as they should and no descriptor was left open; else 1, with the reason on stderr.
  */
 #include <dirent.h>
@@ -132,7 +133,8 @@ static int run_some(const struct scenario *scenarios, const char *name) {
 
 int main(int argc, char **argv) {
         const struct scenario *const groups[] = { buffer_scenarios, sharing_scenarios,
-                                                  async_scenarios, process_scenarios };
+                                                  async_scenarios, process_scenarios,
+                                                  broker_scenarios };
         int status = argc > 1 ? 0 : 1;
 
         if (argc < 2)
