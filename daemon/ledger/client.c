@@ -30,6 +30,22 @@ int client_join(struct ledger *ledger, const struct client *template,
         return 0;
 }
 
+/* Those HELD, or all others. */
+static void end_leases(struct client *client, bool held) {
+        for (uint32_t slot = 1; slot < client->slots_room; slot++) {
+                struct lease *lease = client->slots[slot];
+                if (!lease || (lease->state == LEASE_HELD) != held)
+                        continue;
+                struct object *object = lease->object;
+                /* It may still have the memory mapped, if only its socket is gone. */
+                if (held)
+                        object->lost_holder = true;
+                lease_end(lease);
+                if (held)
+                        object_settle(object);
+        }
+}
+
 void client_leave(struct client *client) {
         struct ledger *ledger = client->ledger;
 
@@ -39,18 +55,10 @@ void client_leave(struct client *client) {
         while (client->waiters)
                 waiter_free(client->waiters);
         HASH_DELETE(hh, ledger->clients, client);
-        for (uint32_t slot = 1; slot < client->slots_room; slot++) {
-                struct lease *lease = client->slots[slot];
-                if (!lease)
-                        continue;
-                struct object *object = lease->object;
-                /* It may still have the memory mapped, if only its socket is gone. */
-                if (object && lease->state == LEASE_HELD)
-                        object->lost_holder = true;
-                lease_end(lease);
-                if (object)
-                        object_settle(object);
-        }
+        /* What it gave up but kept mapped goes first: it holds nothing, but might be asked
+           for when what it held goes. */
+        end_leases(client, false);
+        end_leases(client, true);
         free(client->slots);
         free(client);
         ledger->serving = false;
