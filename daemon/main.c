@@ -78,7 +78,7 @@ static int open_sockets(struct daemon *daemon, struct broker_sockets *ret_socket
 }
 
 /* Every buffer and every client costs a descriptor: take all that may be had. */
-static void raise_descriptor_limit(const struct config *config) {
+static void raise_descriptor_limit(const struct config *config, enum log_level level) {
         struct rlimit limit;
         rlim_t wanted = (rlim_t)config->buffers_max + 3 * (rlim_t)config->connections_max;
 
@@ -88,7 +88,8 @@ static void raise_descriptor_limit(const struct config *config) {
         if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
                 log_warning("cannot raise the limit of descriptors: %s", strerror(errno));
         if (limit.rlim_max < wanted)
-                log_info("%ju descriptors are allowed; BuffersMax= and ConnectionsMax= could "
+                log_with(level, LOG_NO_FIELDS,
+                         "%ju descriptors are allowed; BuffersMax= and ConnectionsMax= could "
                          "use %ju",
                          (uintmax_t)limit.rlim_max, (uintmax_t)wanted);
 }
@@ -220,7 +221,8 @@ int main(int argc, char **argv) {
                 config_free(daemon.config);
                 return EXIT_FAILURE;
         }
-        raise_descriptor_limit(daemon.config);
+        /* The one command of --run will hardly notice. */
+        raise_descriptor_limit(daemon.config, daemon.run ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
         secure();
         if (start(&daemon) == 0)
                 event_base_dispatch(daemon.base);
