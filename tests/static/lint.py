@@ -61,7 +61,8 @@ def tidy(root, build):
     program = shutil.which("clang-tidy")
     if not program:
         return ["clang-tidy is not installed"]
-    common = digest(os.path.realpath(program), os.path.join(root, ".clang-tidy"),
+    common = digest(os.path.realpath(program), *(os.path.join(root, n) for n in tree.files(root)
+                      if n.endswith(".clang-tidy")),
                     os.path.join(build, "compile_commands.json"),
                     *(os.path.join(root, h) for h in tree.c_files(root, ".h")))
     clean = os.path.join(build, "lint-clean")
