@@ -250,12 +250,15 @@ static enum room uid_room_under(struct domain *domain, bool buffers, uint64_t ca
 
 enum room reclaim_uid_room(struct domain *domain, uint64_t capacity,
                            struct refusal *ret_refusal) {
-        enum room bytes = uid_room_under(domain, false, capacity, ret_refusal);
+        const struct pool_config *config = domain->pool->config;
+        enum room bytes = ROOM_NOW, buffers = ROOM_NOW;
 
-        if (bytes == ROOM_NONE)
-                return ROOM_NONE;
-        enum room buffers = uid_room_under(domain, true, capacity, ret_refusal);
-        return buffers == ROOM_NOW ? bytes : buffers;
+        /* A limit no lower than the pool's own was not meant for the uid: the pool's tells. */
+        if (config->uid_memory_max < config->memory_max)
+                bytes = uid_room_under(domain, false, capacity, ret_refusal);
+        if (bytes != ROOM_NONE && config->uid_buffers_max < config->buffers_max)
+                buffers = uid_room_under(domain, true, capacity, ret_refusal);
+        return bytes == ROOM_NONE || buffers == ROOM_NOW ? bytes : buffers;
 }
 
 bool reclaim_never(const struct pool *pool, uint64_t capacity, struct refusal *ret_refusal) {

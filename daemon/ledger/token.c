@@ -165,6 +165,12 @@ static struct lease *find_reader(const struct client *client, const struct objec
         return NULL;
 }
 
+/* Why lease_new gave none. */
+static enum shmb_status no_lease(const struct client *client) {
+        return client->slots_used >= client->lease_slots ? SHMB_STATUS_LEASE_SLOTS
+                                                         : SHMB_STATUS_NO_MEMORY;
+}
+
 static void reader_undo(struct lease *lease, bool was_kept) {
         if (--lease->count > 0)
                 return;
@@ -186,7 +192,7 @@ static enum shmb_status import_reader(struct client *client, uint32_t serial,
         if (!lease)
                 lease = lease_new(client, object, false);
         if (!lease)
-                return SHMB_STATUS_LEASE_SLOTS;
+                return no_lease(client);
         if (was_kept) {
                 lease->state = LEASE_HELD;
                 lease->since = ledger->now;
@@ -213,7 +219,7 @@ static enum shmb_status import_writer(struct client *client, uint32_t serial,
         struct lease *lease = lease_new(client, token->object, true);
 
         if (!lease)
-                return SHMB_STATUS_LEASE_SLOTS;
+                return no_lease(client);
         struct ledger_grant grant = grant_describe(lease, token->length, true);
         enum shmb_status status = ledger->ops->granted(ledger->userdata, client, serial,
                                                        &grant);

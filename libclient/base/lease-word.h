@@ -10,7 +10,7 @@
  *   broker  IDLE -> TAKEN     the broker wants the memory           (swap)
  *   client  HELD -> SHARED    before the RELEASE|KEEP that tells of it is sent
  *   broker  SHARED -> IDLE    the last importer let go              (swap)
- *   broker  SHARED -> TAKEN   the buffer left its domain            (swap)
+ *   broker  SHARED -> TAKEN   its mapping must be seen gone         (store)
  *   client  any -> NONE       before the RELEASE that ends the lease is sent
  *
  * Ordering: the swaps and stores into IDLE release, and the swaps out of it acquire, so that
@@ -20,7 +20,7 @@
  * A buffer must not lie IDLE unseen while somebody waits for memory. The client, after it
  * stored IDLE, looks at word 0; the broker, after it wrote WANTED there, looks at the words.
  * With all four sequentially consistent one of the two sees the other's store (Dekker); a
- * client that sees WANTED takes the buffer out again and releases it to the broker.
+ * client that sees WANTED ends the lease: NONE, and RELEASE.
  */
 #pragma once
 

@@ -62,7 +62,7 @@ static const struct {
         { SHMB_STATUS_BAD_TTL, EINVAL, "bad-ttl", "time to live of 0 or above the limit" },
         { SHMB_STATUS_BAD_LENGTH, EINVAL, "bad-length", "length of 0 or above the capacity" },
         { SHMB_STATUS_BUSY_WRITER, EBUSY, "busy-writer",
-          "a buffer that others read cannot be transferred" },
+          "a buffer that others read, or that another user has read, cannot be transferred" },
         { SHMB_STATUS_BROKER_BYTES, ENOSPC, "broker-bytes",
           "the broker's byte limit over all pools is reached" },
         { SHMB_STATUS_BROKER_BUFFERS, ENOSPC, "broker-buffers",
