@@ -118,23 +118,24 @@ void socket_unlink(const char *address) {
                 unlink(address);
 }
 
-static int get_groups(int fd, gid_t **ret_gids, size_t *ret_n) {
+/* The caller owns the list, which has room for one more; NULL, with errno set, on failure. */
+static gid_t *get_groups(int fd, size_t *ret_n) {
         socklen_t size = 0;
 
         /* A first call with no room tells how much is needed. */
         if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &size) < 0 && errno != ERANGE)
-                return -errno;
+                return NULL;
         gid_t *gids = calloc(1, size + sizeof(gid_t));
         if (!gids)
-                return -ENOMEM;
+                return NULL;
         if (size > 0 && getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, gids, &size) < 0) {
-                int r = -errno;
+                int saved = errno;
                 free(gids);
-                return r;
+                errno = saved;
+                return NULL;
         }
-        *ret_gids = gids;
         *ret_n = size / sizeof(gid_t);
-        return 0;
+        return gids;
 }
 
 int socket_identify(int fd, struct socket_peer *ret_peer) {
@@ -144,12 +145,12 @@ int socket_identify(int fd, struct socket_peer *ret_peer) {
 
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0)
                 return -errno;
-        int r = get_groups(fd, &peer.gids, &peer.n_gids);
-        if (r < 0)
-                return r;
+        peer.gids = get_groups(fd, &peer.n_gids);
+        if (!peer.gids)
+                return -errno;
         peer.pid = cred.pid;
         peer.uid = cred.uid;
-        /* There is room for one more: the primary group is not among the others. */
+        /* The primary group is not among the others. */
         peer.gids[peer.n_gids++] = cred.gid;
         *ret_peer = peer;
         return 0;

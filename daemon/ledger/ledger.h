@@ -332,10 +332,10 @@ enum shmb_status client_escape(struct client *client, const struct shmb_fd *requ
 /* ---- token.c ---- */
 
 enum shmb_status client_export(struct client *client, const struct shmb_export *request);
-enum shmb_status client_revoke(struct client *client, const uint8_t *token);
+enum shmb_status client_revoke(struct client *client, const uint8_t *bytes);
 
 /*
  * Decided through ops->granted, unless another status is returned. TOKEN_UNKNOWN is not
  * final until every readable peer was read once.
  */
-enum shmb_status client_import(struct client *client, uint32_t serial, const uint8_t *token);
+enum shmb_status client_import(struct client *client, uint32_t serial, const uint8_t *bytes);

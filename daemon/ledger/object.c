@@ -11,10 +11,11 @@ uint64_t object_capacity(const struct object *object) {
         return pool_capacity(object->pool, object->class_index);
 }
 
-/* Counts against its domain's limits. */
-static bool is_charged(const struct object *object) {
-        return object->domain && object->state != OBJECT_FREE &&
-               object->state != OBJECT_RETIRING;
+/* The domain whose limits it counts against, or NULL. */
+static struct domain *charged_domain(const struct object *object) {
+        bool spent = object->state != OBJECT_FREE && object->state != OBJECT_RETIRING;
+
+        return spent ? object->domain : NULL;
 }
 
 /* Will be FREE or gone without anybody's doing: worth waiting for even in haste. */
@@ -36,6 +37,7 @@ static void count(struct object *object, int sign) {
         struct pool *pool = object->pool;
         uint64_t bytes = object_capacity(object) * (uint64_t)sign;
         uint32_t one = (uint32_t)sign;
+        struct domain *domain = charged_domain(object);
         bool leaving = is_leaving(object);
 
         pool->bytes[object->state] += bytes;
@@ -46,11 +48,11 @@ static void count(struct object *object, int sign) {
                 pool->ledger->leaving_bytes += bytes;
                 pool->ledger->leaving_buffers += one;
         }
-        if (is_charged(object)) {
-                object->domain->bytes += bytes;
-                object->domain->buffers += one;
-                object->domain->leaving_bytes += leaving ? bytes : 0;
-                object->domain->leaving_buffers += leaving ? one : 0;
+        if (domain) {
+                domain->bytes += bytes;
+                domain->buffers += one;
+                domain->leaving_bytes += leaving ? bytes : 0;
+                domain->leaving_buffers += leaving ? one : 0;
         }
 }
 
