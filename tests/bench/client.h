@@ -2,6 +2,8 @@
 /* The library's objects bound to a scope, and its errors in words. */
 #pragma once
 
+#include <sys/types.h>
+
 #include "bench.h"
 #include "shmclient.h"
 
@@ -15,6 +17,9 @@ static inline void buffer_done(shmc_buffer **buffer) {
 
 /* Connects; 0, or -errno with the reason on stderr. */
 int client_connect(const struct context *context, shmc_client **ret_client);
+
+/* The broker's process, or -1 if that cannot be told. */
+pid_t client_broker(const shmc_client *client);
 
 /* As bench_failed, with the words the library has for it. */
 int client_failed(const struct context *context, shmc_client *client, const char *what,

@@ -34,32 +34,27 @@ static void samples_halve(struct samples *samples) {
 
 struct ball {
         _Alignas(CACHE_LINE) _Atomic(uint64_t) turn;
-        bool yield; /* one CPU only: the other side must be let in */
-        size_t cpu; /* the other side's */
+        _Alignas(CACHE_LINE) _Atomic(bool) yield; /* not apart: the other must be let in */
 };
 
-static void wait_for(struct ball *ball, uint64_t turn) {
-        while (atomic_load_explicit(&ball->turn, memory_order_acquire) != turn)
-                if (ball->yield)
+static void wait_for(struct ball *ball, uint64_t turn, uint64_t end) {
+        uint64_t seen;
+
+        while ((seen = atomic_load_explicit(&ball->turn, memory_order_acquire)) != turn &&
+               seen != end)
+                if (atomic_load_explicit(&ball->yield, memory_order_relaxed))
                         sched_yield();
 }
 
-/* Answers each odd turn with the even one that follows, until UINT64_MAX. */
+/* Answers each odd turn with the even one that follows, until the last. */
 static int spin_peer(int fd, void *arg) {
         struct ball *ball = arg;
 
         (void)fd;
-        if (!ball->yield)
-                pin_to(ball->cpu);
         for (uint64_t turn = 1;; turn += 2) {
-                uint64_t seen;
-                while ((seen = atomic_load_explicit(&ball->turn, memory_order_acquire)) !=
-                       turn) {
-                        if (seen == UINT64_MAX)
-                                return 0;
-                        if (ball->yield)
-                                sched_yield();
-                }
+                wait_for(ball, turn, UINT64_MAX);
+                if (atomic_load(&ball->turn) == UINT64_MAX)
+                        return 0;
                 atomic_store_explicit(&ball->turn, turn + 1, memory_order_release);
         }
 }
@@ -67,49 +62,52 @@ static int spin_peer(int fd, void *arg) {
 static void spin_batch(struct ball *ball, uint64_t *turn, size_t batch) {
         for (size_t i = 0; i < batch; i++, *turn += 2) {
                 atomic_store_explicit(&ball->turn, *turn, memory_order_release);
-                wait_for(ball, *turn + 1);
+                wait_for(ball, *turn + 1, *turn + 1);
         }
+}
+
+static int spin_measure(struct ball *ball, struct samples *samples) {
+        SHMB_CLEANUP(helper_kill) struct helper peer = HELPER_NONE;
+        uint64_t turn = 1;
+
+        atomic_store(&ball->yield, true);
+        int r = helper_start(&peer, spin_peer, ball);
+        if (r < 0)
+                return r;
+        atomic_store(&ball->yield, !pin_apart(peer.pid));
+        for (size_t i = 0; i < 10; i++)
+                spin_batch(ball, &turn, samples->batch);
+        while (samples_more(samples)) {
+                uint64_t begin = samples_begin(samples);
+                spin_batch(ball, &turn, samples->batch);
+                samples_end(samples, begin);
+        }
+        atomic_store(&ball->turn, UINT64_MAX);
+        unpin();
+        return helper_end(&peer);
 }
 
 int run_spin(const struct context *context) {
         SHMB_CLEANUP(samples_done) struct samples samples = { 0 };
-        SHMB_CLEANUP(helper_kill) struct helper peer = HELPER_NONE;
-        struct ball *ball;
-        size_t batch = batch_size(context);
-        uint64_t turn = 1;
-        size_t cpu = 0;
-        int r;
+        int r = samples_init(&samples, context->count, batch_size(context),
+                             context->options->seconds);
 
-        r = samples_init(&samples, context->count, batch, context->options->seconds);
         if (r < 0)
                 return bench_failed(context, "samples", r);
-        ball = mmap(NULL, sizeof(*ball), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-                    0);
+        struct ball *ball = mmap(NULL, sizeof(*ball), PROT_READ | PROT_WRITE,
+                                 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         if (ball == MAP_FAILED)
                 return bench_failed(context, "mmap", -errno);
-        ball->yield = !pin_choose(&cpu, &ball->cpu);
-        r = helper_start(&peer, spin_peer, ball);
+        r = spin_measure(ball, &samples);
+        bool yielded = ball->yield;
+        munmap(ball, sizeof(*ball));
         if (r < 0)
-                return bench_failed(context, "fork", r);
-        if (!ball->yield)
-                pin_to(cpu);
-        for (size_t i = 0; i < 10; i++)
-                spin_batch(ball, &turn, batch);
-        while (samples_more(&samples)) {
-                uint64_t begin = samples_begin(&samples);
-                spin_batch(ball, &turn, batch);
-                samples_end(&samples, begin);
-        }
-        atomic_store(&ball->turn, UINT64_MAX);
-        r = helper_end(&peer);
-        if (!ball->yield)
-                unpin();
+                return bench_failed(context, "ping-pong", r);
         samples_halve(&samples);
         report(context, context->bench->name, &samples,
-               ball->yield ? "half a round trip; one CPU, yielding" : "half a round trip",
+               yielded ? "half a round trip; one processor, yielding" : "half a round trip",
                NULL);
-        munmap(ball, sizeof(*ball));
-        return r < 0 ? bench_failed(context, "peer", r) : 0;
+        return 0;
 }
 
 /* ---- two processes sleep on eventfds ------------------------------------------------- */
@@ -147,6 +145,7 @@ static int eventfd_measure(struct samples *samples, struct bells *bells) {
         uint64_t end = 2;
         int r = helper_start(&peer, eventfd_peer, bells);
 
+        pin_apart(peer.pid);
         for (size_t i = 0; r == 0 && i < 200; i++)
                 r = eventfd_round(bells);
         while (r == 0 && samples_more(samples)) {
@@ -154,6 +153,7 @@ static int eventfd_measure(struct samples *samples, struct bells *bells) {
                 r = eventfd_round(bells);
                 samples_end(samples, begin);
         }
+        unpin();
         if (r == 0 && write(bells->there, &end, sizeof(end)) != (ssize_t)sizeof(end))
                 r = -errno;
         return r < 0 ? r : helper_end(&peer);
@@ -223,6 +223,7 @@ int run_seqpacket(const struct context *context) {
         if (r < 0)
                 return bench_failed(context, "samples", r);
         r = helper_start(&peer, seqpacket_peer, NULL);
+        pin_apart(peer.pid);
         for (size_t i = 0; r == 0 && i < 200; i++)
                 r = seqpacket_round(peer.fd);
         while (r == 0 && samples_more(&samples)) {
@@ -230,6 +231,7 @@ int run_seqpacket(const struct context *context) {
                 r = seqpacket_round(peer.fd);
                 samples_end(&samples, begin);
         }
+        unpin();
         if (r == 0)
                 r = helper_end(&peer);
         if (r < 0)

@@ -10,7 +10,8 @@
 #include <unistd.h>
 
 #include "bench.h"
-#include "spawn.h"
+#include "private.h"
+#include "process.h"
 
 enum {
         EXIT_USAGE = 2,
@@ -53,7 +54,9 @@ static void usage(FILE *to) {
                     "otherwise\n"
                     "each start a private one with `shmbrokerd --run` ($SHMBROKERD, the one of "
                     "the\n"
-                    "same build tree, or the one in PATH).\n"
+                    "same build tree, or the one in PATH). For a round trip both sides are "
+                    "kept on\n"
+                    "two different processors, where there are two.\n"
                     "\n"
                     "  -n, --count COUNT     operations to measure\n"
                     "  -s, --size BYTES...   payload sizes, with K, M or G\n"
@@ -114,12 +117,14 @@ static bool want(const char *pattern) {
         return found;
 }
 
-static void timed_out(int signal) {
+/* Of a watchdog, or of someone tired of waiting. Helpers die with this process. */
+static void give_up(int signal) {
         static const char text[] = "shmbench: no result in time, giving up\n";
 
-        (void)signal;
-        (void)!write(STDERR_FILENO, text, sizeof(text) - 1);
-        _exit(EXIT_FAILURE); /* helpers die with this process */
+        unpin(); /* the broker may be another's */
+        if (signal == SIGALRM)
+                (void)!write(STDERR_FILENO, text, sizeof(text) - 1);
+        _exit(signal == SIGALRM ? EXIT_FAILURE : 128 + signal);
 }
 
 static int run_here(const struct bench *bench, const struct options *options) {
@@ -151,7 +156,9 @@ static int run_here(const struct bench *bench, const struct options *options) {
 static int run_wanted(const struct options *options) {
         bool failed = false;
 
-        signal(SIGALRM, timed_out);
+        signal(SIGALRM, give_up);
+        signal(SIGINT, give_up);
+        signal(SIGTERM, give_up);
         report_header(options);
         for (size_t i = 0; i < BENCHES; i++) {
                 if (!wanted[i])

@@ -8,8 +8,8 @@
 #include "bench.h"
 #include "cleanup.h"
 #include "client.h"
+#include "private.h"
 #include "process.h"
-#include "spawn.h"
 
 #define LOAD GIB
 

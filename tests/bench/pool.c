@@ -1,35 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Allocation: from the client's cache, from the broker's free buffers, from nothing. */
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "bench.h"
 #include "cleanup.h"
 #include "client.h"
-#include "spawn.h"
-
-int client_connect(const struct context *context, shmc_client **ret_client) {
-        char text[256];
-        int r = shmc_connect(ret_client, NULL, NULL);
-
-        if (r < 0) {
-                shmc_connect_error(r, NULL, text, sizeof(text));
-                fprintf(stderr, "shmbench: %s: %s\n", context->bench->name, text);
-        }
-        return r < 0 ? r : 0;
-}
-
-int client_failed(const struct context *context, shmc_client *client, const char *what,
-                  int error) {
-        char text[512] = "";
-
-        shmc_last_error(client, text, sizeof(text));
-        fprintf(stderr, "shmbench: %s: %s: %s%s%s\n", context->bench->name, what,
-                strerror(-error), *text ? ": " : "", text);
-        return error;
-}
+#include "private.h"
+#include "process.h"
 
 /* ---- the cache ------------------------------------------------------------------------ */
 
@@ -104,6 +82,7 @@ int run_pool_brokered(const struct context *context) {
         r = client_connect(context, &client);
         if (r < 0)
                 return r;
+        pin_apart(client_broker(client));
         for (size_t i = 0; r == 0 && i < 200; i++) {
                 alloc.n = pair.n = 0;
                 r = brokered_round(client, context->size, &alloc, &pair);
@@ -111,6 +90,7 @@ int run_pool_brokered(const struct context *context) {
         alloc.n = pair.n = 0;
         while (r == 0 && samples_more(&alloc))
                 r = brokered_round(client, context->size, &alloc, &pair);
+        unpin();
         if (r < 0)
                 return client_failed(context, client, "shmc_alloc", r);
         report(context, "pool.brokered", &alloc, "alloc past the cache, mapped", NULL);

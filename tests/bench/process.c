@@ -83,31 +83,44 @@ int helper_receive(int fd, void *message, size_t size) {
         return (size_t)got == size ? 0 : -EPROTO;
 }
 
-static cpu_set_t allowed;
+static struct {
+        volatile sig_atomic_t pinned;
+        pid_t other;
+        cpu_set_t own, others; /* as they were */
+} pins;
 
-bool pin_choose(size_t *ret_first, size_t *ret_second) {
-        size_t found[2], n = 0;
-
-        if (sched_getaffinity(0, sizeof(allowed), &allowed) < 0)
-                return false;
-        for (size_t cpu = 0; cpu < CPU_SETSIZE && n < 2; cpu++)
-                if (CPU_ISSET(cpu, &allowed))
-                        found[n++] = cpu;
-        if (n < 2)
-                return false;
-        *ret_first = found[0];
-        *ret_second = found[1];
-        return true;
-}
-
-void pin_to(size_t cpu) {
+static bool pin(pid_t pid, size_t cpu) {
         cpu_set_t one;
 
         CPU_ZERO(&one);
         CPU_SET(cpu, &one);
-        (void)sched_setaffinity(0, sizeof(one), &one);
+        return sched_setaffinity(pid, sizeof(one), &one) == 0;
+}
+
+bool pin_apart(pid_t other) {
+        size_t first = 0, second = 0;
+
+        if (other <= 0 || sched_getaffinity(0, sizeof(pins.own), &pins.own) < 0 ||
+            sched_getaffinity(other, sizeof(pins.others), &pins.others) < 0)
+                return false;
+        while (first < CPU_SETSIZE && !CPU_ISSET(first, &pins.own))
+                first++;
+        while (second < CPU_SETSIZE && (second == first || !CPU_ISSET(second, &pins.others)))
+                second++;
+        if (first == CPU_SETSIZE || second == CPU_SETSIZE)
+                return false;
+        pins.other = other;
+        pins.pinned = 1;
+        if (pin(0, first) && pin(other, second))
+                return true;
+        unpin();
+        return false;
 }
 
 void unpin(void) {
-        (void)sched_setaffinity(0, sizeof(allowed), &allowed);
+        if (!pins.pinned)
+                return;
+        pins.pinned = 0;
+        (void)sched_setaffinity(0, sizeof(pins.own), &pins.own);
+        (void)sched_setaffinity(pins.other, sizeof(pins.others), &pins.others);
 }

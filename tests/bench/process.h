@@ -33,9 +33,10 @@ int helper_send(int fd, const void *message, size_t size);
 int helper_receive(int fd, void *message, size_t size);
 
 /*
- * Two different CPUs this process may use; false if there is only one. Pinning is undone by
- * unpin, so that benches that follow are scheduled as programs are.
+ * Keeps this process (this thread of it) and that one on two different processors: whether
+ * the scheduler lets two that take turns share a processor or wakes an idle one for each turn
+ * differs from run to run and decides a round trip more than anything else does. False if
+ * that cannot be had. Until unpin, which a signal handler may call.
  */
-bool pin_choose(size_t *ret_first, size_t *ret_second);
-void pin_to(size_t cpu);
+bool pin_apart(pid_t other);
 void unpin(void);

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 
 #include "bench.h"
 #include "cleanup.h"
@@ -18,46 +17,42 @@ enum {
         CONNECTIONS = 1000,
         BUFFERS = 20000,
         OWN_CONNECTIONS = CONNECTIONS / WORKERS,
-        OWN_BUFFERS = BUFFERS / CONNECTIONS,
+        OWN_BUFFERS = BUFFERS / WORKERS,
+        EACH_BUFFERS = BUFFERS / CONNECTIONS,
         DESCRIPTORS = 4096,
+        BROKER_SPARE = 256, /* descriptors it has beside connections and buffers */
 };
 
-enum order {
-        ORDER_CONNECT = 1,
-        ORDER_ALLOCATE,
+struct order {
+        size_t connections, buffers; /* to have in all */
 };
 
 struct worker {
         const struct context *context;
+        struct order have;
         shmc_client *clients[OWN_CONNECTIONS];
-        shmc_buffer *buffers[OWN_CONNECTIONS][OWN_BUFFERS];
+        shmc_buffer *buffers[OWN_BUFFERS]; /* EACH_BUFFERS of each client */
 };
 
-static int worker_connect(struct worker *w) {
-        for (size_t i = 0; i < OWN_CONNECTIONS; i++) {
-                int r = client_connect(w->context, &w->clients[i]);
+static int worker_follow(struct worker *w, const struct order *order) {
+        for (size_t *n = &w->have.connections; *n < order->connections; ++*n) {
+                int r = client_connect(w->context, &w->clients[*n]);
                 if (r < 0)
                         return r;
         }
-        return 0;
-}
-
-static int worker_allocate(struct worker *w) {
-        for (size_t i = 0; i < OWN_CONNECTIONS; i++)
-                for (size_t j = 0; j < OWN_BUFFERS; j++) {
-                        int r = shmc_alloc(w->clients[i], w->context->size, NULL,
-                                           &w->buffers[i][j]);
-                        if (r < 0)
-                                return client_failed(w->context, w->clients[i], "shmc_alloc",
-                                                     r);
-                }
+        for (size_t *n = &w->have.buffers; *n < order->buffers; ++*n) {
+                shmc_client *client = w->clients[*n / EACH_BUFFERS];
+                int r = shmc_alloc(client, w->context->size, NULL, &w->buffers[*n]);
+                if (r < 0)
+                        return client_failed(w->context, client, "shmc_alloc", r);
+        }
         return 0;
 }
 
 /* Follows orders, and keeps what it has until the socket closes. */
 static int worker(int fd, void *arg) {
         SHMB_FREE struct worker *w = calloc(1, sizeof(*w));
-        enum order order;
+        struct order order;
 
         if (!w)
                 return -ENOMEM;
@@ -66,7 +61,7 @@ static int worker(int fd, void *arg) {
                 int r = helper_receive(fd, &order, sizeof(order));
                 if (r < 0)
                         return r == -EPIPE ? 0 : r; /* exiting returns everything */
-                r = order == ORDER_CONNECT ? worker_connect(w) : worker_allocate(w);
+                r = worker_follow(w, &order);
                 if (r == 0)
                         r = helper_send(fd, &order, sizeof(order));
                 if (r < 0)
@@ -74,19 +69,17 @@ static int worker(int fd, void *arg) {
         }
 }
 
-static int command(const struct context *context, struct helper *workers, enum order order) {
-        for (size_t i = 0; i < WORKERS; i++) {
-                int r = helper_send(workers[i].fd, &order, sizeof(order));
-                if (r < 0)
-                        return bench_failed(context, "worker", r);
-        }
-        for (size_t i = 0; i < WORKERS; i++) {
-                enum order done;
-                int r = helper_receive(workers[i].fd, &done, sizeof(done));
-                if (r < 0)
-                        return bench_failed(context, "worker", r);
-        }
-        return 0;
+/* Each worker's share of so many connections and buffers. */
+static int command(const struct context *context, struct helper *workers, size_t connections,
+                   size_t buffers) {
+        struct order order = { connections / WORKERS, buffers / WORKERS };
+        int r = 0;
+
+        for (size_t i = 0; i < WORKERS && r == 0; i++)
+                r = helper_send(workers[i].fd, &order, sizeof(order));
+        for (size_t i = 0; i < WORKERS && r == 0; i++)
+                r = helper_receive(workers[i].fd, &order, sizeof(order));
+        return r < 0 ? bench_failed(context, "worker", r) : 0;
 }
 
 /* The number behind `key` in a file of /proc, or -1. */
@@ -111,65 +104,93 @@ static int64_t proc_number(pid_t pid, const char *file, const char *key) {
  * pages, which are shared memory. The walk of smaps_rollup is exact; the counter of status,
  * for who may not read that, is right to some hundred KiB.
  */
-static int broker_memory(shmc_client *client, uint64_t *ret_bytes) {
-        struct ucred peer;
-        socklen_t size = sizeof(peer);
+static int broker_memory(pid_t pid, uint64_t *ret_bytes) {
+        int64_t kib = proc_number(pid, "smaps_rollup", "Anonymous:");
 
-        if (getsockopt(shmc_get_fd(client), SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
-                return -errno;
-        int64_t kib = proc_number(peer.pid, "smaps_rollup", "Anonymous:");
         if (kib < 0)
-                kib = proc_number(peer.pid, "status", "RssAnon:");
+                kib = proc_number(pid, "status", "RssAnon:");
         if (kib < 0)
                 return -ENODATA;
         *ret_bytes = (uint64_t)kib * KIB;
         return 0;
 }
 
+/* As many as wanted, or as the broker's descriptor limit leaves room for. */
+static size_t buffers_possible(pid_t pid) {
+        int64_t room = proc_number(pid, "limits", "Max open files") - CONNECTIONS -
+                       BROKER_SPARE;
+
+        if (room < WORKERS || room >= BUFFERS)
+                return BUFFERS;
+        return (size_t)room / WORKERS * WORKERS;
+}
+
 static int rounds(const struct context *context, shmc_client *client, struct samples *samples) {
         static const struct shmc_alloc_options uncached = ALLOC_UNCACHED;
         int r = 0;
 
-        for (size_t i = 0; r == 0 && samples_more(samples); i++) {
+        pin_apart(client_broker(client));
+        for (bool warm = false; r == 0 && samples_more(samples);) {
                 shmc_buffer *buffer = NULL;
-                if (i == 200) /* warm */
+                if (!warm && samples->n == samples->room / 10) {
                         samples->n = 0;
+                        warm = true;
+                }
                 uint64_t begin = samples_begin(samples);
                 r = shmc_alloc(client, context->size, &uncached, &buffer);
                 samples_end(samples, begin);
                 shmc_buffer_unref(buffer);
         }
+        unpin();
         return r < 0 ? client_failed(context, client, "shmc_alloc", r) : 0;
 }
 
-struct memory {
-        uint64_t start, connected, allocated;
+struct growth {
+        pid_t broker;
+        size_t buffers;
+        uint64_t start, connected, allocated; /* bytes of the broker's */
 };
 
 static int grow(const struct context *context, shmc_client *client, struct helper *workers,
-                struct memory *memory) {
-        int r = broker_memory(client, &memory->start);
-
+                struct growth *growth) {
+        growth->broker = client_broker(client);
+        if (growth->broker < 0)
+                return bench_failed(context, "the broker's process", -ESRCH);
+        int r = broker_memory(growth->broker, &growth->start);
         if (r == 0)
-                r = command(context, workers, ORDER_CONNECT);
+                r = command(context, workers, CONNECTIONS, 0);
         if (r == 0)
-                r = broker_memory(client, &memory->connected);
+                r = broker_memory(growth->broker, &growth->connected);
+        if (r < 0)
+                return bench_failed(context, "connecting", r);
+        growth->buffers = buffers_possible(growth->broker);
+        r = command(context, workers, CONNECTIONS, growth->buffers);
         if (r == 0)
-                r = command(context, workers, ORDER_ALLOCATE);
-        if (r == 0)
-                r = broker_memory(client, &memory->allocated);
-        return r < 0 ? bench_failed(context, "growing", r) : 0;
+                r = broker_memory(growth->broker, &growth->allocated);
+        return r < 0 ? bench_failed(context, "allocating", r) : 0;
 }
 
-static double per(uint64_t before, uint64_t after, size_t count) {
-        return ((double)after - (double)before) / (double)count;
+static void report_growth(const struct context *context, const struct growth *growth,
+                          struct samples *all) {
+        double a_client = (double)(int64_t)(growth->connected - growth->start) / CONNECTIONS;
+        double a_buffer = (double)(int64_t)(growth->allocated - growth->connected) /
+                          (double)growth->buffers;
+        char extra[256], note[160];
+
+        snprintf(extra, sizeof(extra),
+                 "\"clients\": %d, \"buffers\": %zu, \"client_bytes\": %.0f, "
+                 "\"buffer_bytes\": %.0f, \"start_bytes\": %" PRIu64,
+                 CONNECTIONS, growth->buffers, a_client, a_buffer, growth->start);
+        snprintf(note, sizeof(note), "with %d clients at %.0f B and %zu buffers at %.0f B%s",
+                 CONNECTIONS, a_client, growth->buffers, a_buffer,
+                 growth->buffers < BUFFERS ? " (the broker's descriptor limit)" : "");
+        report(context, "scale.all", all, note, extra);
 }
 
 static int run_with_workers(const struct context *context, struct helper *workers) {
         SHMB_CLEANUP(samples_done) struct samples one = { 0 }, all = { 0 };
         SHMB_CLEANUP(client_done) shmc_client *client = NULL;
-        struct memory memory = { 0 };
-        char extra[256], note[128];
+        struct growth growth = { 0 };
         int r = samples_init(&one, context->count, 1, context->options->seconds);
 
         if (r == 0)
@@ -180,23 +201,13 @@ static int run_with_workers(const struct context *context, struct helper *worker
         if (r == 0)
                 r = rounds(context, client, &one);
         if (r == 0)
-                r = grow(context, client, workers, &memory);
+                r = grow(context, client, workers, &growth);
         if (r == 0)
                 r = rounds(context, client, &all);
         if (r < 0)
                 return r;
-
-        double a_client = per(memory.start, memory.connected, CONNECTIONS);
-        double a_buffer = per(memory.connected, memory.allocated, BUFFERS);
-        snprintf(extra, sizeof(extra),
-                 "\"clients\": %d, \"buffers\": %d, \"client_bytes\": %.0f, "
-                 "\"buffer_bytes\": %.0f, \"start_bytes\": %" PRIu64,
-                 CONNECTIONS, BUFFERS, a_client, a_buffer, memory.start);
-        snprintf(note, sizeof(note),
-                 "%d clients at %.0f B, %d buffers at %.0f B of the broker's", CONNECTIONS,
-                 a_client, BUFFERS, a_buffer);
         report(context, "scale.one", &one, "round trip, the only client", NULL);
-        report(context, "scale.all", &all, note, extra);
+        report_growth(context, &growth, &all);
         return 0;
 }
 
@@ -218,10 +229,11 @@ int run_scale(const struct context *context) {
                 bench_failed(context, "fork", r);
         else
                 r = run_with_workers(context, workers);
-        for (size_t i = 0; i < n; i++)
+        /* The last first: each was forked with the sockets of those before it. */
+        while (n-- > 0)
                 if (r < 0)
-                        helper_kill(&workers[i]);
-                else
-                        r = helper_end(&workers[i]);
+                        helper_kill(&workers[n]);
+                else if ((r = helper_end(&workers[n])) < 0)
+                        bench_failed(context, "worker", r);
         return r;
 }

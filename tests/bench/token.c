@@ -82,6 +82,7 @@ static int measure(const struct context *context, int fd, struct samples *import
                 r = check(context, client, &token);
         if (r < 0)
                 return r;
+        pin_apart(client_broker(client));
         for (size_t i = 0; r == 0 && i < 200; i++) {
                 import->n = pair->n = 0;
                 r = import_round(client, &token, import, pair);
@@ -90,6 +91,7 @@ static int measure(const struct context *context, int fd, struct samples *import
         shmc_get_stats(client, &before);
         while (r == 0 && samples_more(import))
                 r = import_round(client, &token, import, pair);
+        unpin();
         if (r < 0)
                 return client_failed(context, client, "shmc_import", r);
         shmc_get_stats(client, &after);

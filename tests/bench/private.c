@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "spawn.h"
+#include "private.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -118,6 +118,8 @@ int broker_run(const struct bench *bench, const struct options *options) {
 
         const char *program = daemon_path(self, path);
         add(&arguments, program);
+        add(&arguments, "--log-level");
+        add(&arguments, "error"); /* its other news is not this program's */
         add(&arguments, "--run");
         add(&arguments, "--");
         add(&arguments, self);
@@ -159,7 +161,7 @@ int broker_trim(void) {
         if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0 ||
             connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
                 return -errno;
-        int r = call(fd, "{\"method\": \"" SHMB_TRIM_METHOD "\"}", reply, sizeof(reply));
+        int r = call(fd, "{\"method\": \"io.shmbroker.Trim\"}", reply, sizeof(reply));
         if (r < 0)
                 return r;
         return strstr(reply, "\"error\"") ? -EPROTO : 0;
