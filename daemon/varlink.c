@@ -102,6 +102,9 @@ static bool store(const struct varlink_parameter *parameter, struct json_object 
                 if (!json_object_is_type(value, json_type_int))
                         return false;
                 number = json_object_get_int64(value);
+                /* What is too large for an int64_t is given as the largest. */
+                if (json_object_get_uint64(value) > INT64_MAX)
+                        return false;
                 if (number < parameter->min || number > parameter->max)
                         return false;
                 *(int64_t *)field = number;

@@ -36,13 +36,20 @@ static void show_quota(struct table *table, struct json_object *client) {
 
 int show_clients(struct json_object *reply, const struct view *view) {
         static const struct column columns[] = {
-                { .title = "CLIENT", .right = true },  { .title = "PID", .right = true },
-                { .title = "UID", .right = true },     { .title = "NAME", .shrinks = true },
-                { .title = "AGE", .right = true },     { .title = "HELD", .right = true },
-                { .title = "CACHED", .right = true },  { .title = "SHARED", .right = true },
-                { .title = "READING", .right = true }, { .title = "KEPT", .right = true },
-                { .title = "TOKENS", .right = true },  { .title = "WAITING", .right = true },
-                { .title = "SLOTS", .right = true },   { .title = "QUOTA", .shrinks = true },
+                { .title = "CLIENT", .right = true },
+                { .title = "PID", .right = true },
+                { .title = "UID", .right = true, .spare = 3 },
+                { .title = "NAME", .shrinks = true },
+                { .title = "AGE", .right = true, .spare = 1 },
+                { .title = "HELD", .right = true },
+                { .title = "CACHED", .right = true },
+                { .title = "SHARED", .right = true, .spare = 2 },
+                { .title = "READING", .right = true },
+                { .title = "KEPT", .right = true, .spare = 6 },
+                { .title = "TOKENS", .right = true },
+                { .title = "WAITING", .right = true, .spare = 4 },
+                { .title = "SLOTS", .right = true, .spare = 5 },
+                { .title = "QUOTA", .shrinks = true },
         };
         static const char *const amounts[] = { "held", "cached", "shared", "reading", "kept" };
         struct table table = TABLE_OF(columns);

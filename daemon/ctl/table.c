@@ -13,7 +13,8 @@
 #define GAP 2     /* spaces between columns */
 #define CUT "..." /* stands for what was cut */
 #define CUT_WIDTH 3
-#define NARROWEST 8 /* no column is cut to less */
+#define NARROW 16   /* texts are cut to this before columns are left out, */
+#define NARROWEST 8 /* and to this after */
 
 struct table table_of(const struct column *columns, size_t n_columns) {
         return (struct table){ .columns = columns, .n_columns = n_columns };
@@ -109,34 +110,70 @@ static size_t bytes_of_width(const char *text, size_t width) {
         return (size_t)(at - text);
 }
 
-static void measure(const struct table *table, bool header, size_t *widths) {
+/* How the columns are laid out. */
+struct layout {
+        size_t widths[TABLE_COLUMNS_MAX];
+        bool hidden[TABLE_COLUMNS_MAX];
+        size_t last; /* of those shown */
+};
+
+static void measure(const struct table *table, bool header, struct layout *layout) {
         for (size_t i = 0; i < table->n_columns; i++)
-                widths[i] = header ? table_text_width(table->columns[i].title) : 0;
+                layout->widths[i] = header ? table_text_width(table->columns[i].title) : 0;
         for (size_t i = 0, column = 0; i < table->n_cells; i++) {
                 size_t width = table_text_width(table->cells[i]);
-                if (width > widths[column])
-                        widths[column] = width;
+                if (width > layout->widths[column])
+                        layout->widths[column] = width;
                 column = column + 1 < table->n_columns ? column + 1 : 0;
         }
+        layout->last = table->n_columns - 1;
 }
 
-/* Cuts the widest column that may be cut, again and again, until the row fits. */
-static void fit(const struct table *table, unsigned width, size_t *widths) {
-        size_t total = (table->n_columns - 1) * GAP;
+static size_t total_width(const struct table *table, const struct layout *layout) {
+        size_t total = 0;
 
         for (size_t i = 0; i < table->n_columns; i++)
-                total += widths[i];
-        while (total > width) {
-                size_t widest = table->n_columns;
-                for (size_t i = 0; i < table->n_columns; i++)
-                        if (table->columns[i].shrinks && widths[i] > NARROWEST &&
-                            (widest == table->n_columns || widths[i] > widths[widest]))
-                                widest = i;
-                if (widest == table->n_columns)
+                if (!layout->hidden[i])
+                        total += layout->widths[i] + GAP;
+        return total - GAP;
+}
+
+/* Makes the widest column that may be cut narrower by one; false if all are at `least`. */
+static bool cut_one(const struct table *table, struct layout *layout, size_t least) {
+        size_t widest = table->n_columns;
+
+        for (size_t i = 0; i < table->n_columns; i++)
+                if (table->columns[i].shrinks && layout->widths[i] > least &&
+                    (widest == table->n_columns || layout->widths[i] > layout->widths[widest]))
+                        widest = i;
+        if (widest == table->n_columns)
+                return false;
+        layout->widths[widest]--;
+        return true;
+}
+
+/* Leaves out the column that is missed least; false if there is none. */
+static bool hide_one(const struct table *table, struct layout *layout) {
+        size_t least = table->n_columns;
+
+        for (size_t i = 0; i < table->n_columns; i++)
+                if (table->columns[i].spare > 0 && !layout->hidden[i] &&
+                    (least == table->n_columns ||
+                     table->columns[i].spare > table->columns[least].spare))
+                        least = i;
+        if (least == table->n_columns)
+                return false;
+        layout->hidden[least] = true;
+        while (layout->hidden[layout->last])
+                layout->last--;
+        return true;
+}
+
+static void fit(const struct table *table, unsigned width, struct layout *layout) {
+        while (total_width(table, layout) > width)
+                if (!cut_one(table, layout, NARROW) && !hide_one(table, layout) &&
+                    !cut_one(table, layout, NARROWEST))
                         return;
-                widths[widest]--;
-                total--;
-        }
 }
 
 static void print_cell(const struct view *view, const struct column *column, const char *text,
@@ -155,22 +192,26 @@ static void print_cell(const struct view *view, const struct column *column, con
                 fprintf(view->to, "%*s", column->right ? GAP : pad + GAP, "");
 }
 
+static void print_in(const struct view *view, const struct table *table,
+                     const struct layout *layout, size_t column, const char *text) {
+        if (!layout->hidden[column])
+                print_cell(view, &table->columns[column], text, layout->widths[column],
+                           column == layout->last);
+}
+
 int table_print(const struct table *table, const struct view *view) {
-        size_t widths[TABLE_COLUMNS_MAX] = { 0 };
+        struct layout layout = { 0 };
 
         if (table->failed)
                 return -ENOMEM;
-        measure(table, view->header, widths);
+        measure(table, view->header, &layout);
         if (view->width > 0)
-                fit(table, view->width, widths);
+                fit(table, view->width, &layout);
         for (size_t i = 0; view->header && i < table->n_columns; i++)
-                print_cell(view, &table->columns[i], table->columns[i].title, widths[i],
-                           i + 1 == table->n_columns);
+                print_in(view, table, &layout, i, table->columns[i].title);
         for (size_t i = 0, column = 0; i < table->n_cells; i++) {
-                bool last = column + 1 == table->n_columns;
-                print_cell(view, &table->columns[column], table->cells[i], widths[column],
-                           last);
-                column = last ? 0 : column + 1;
+                print_in(view, table, &layout, column, table->cells[i]);
+                column = column + 1 < table->n_columns ? column + 1 : 0;
         }
         return ferror(view->to) ? -EIO : 0;
 }

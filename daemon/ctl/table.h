@@ -14,6 +14,7 @@ struct column {
         const char *title;
         bool right;   /* numbers */
         bool shrinks; /* may be cut where the terminal is too narrow */
+        int spare;    /* may be left out there, the largest first; 0: never */
 };
 
 struct table {

@@ -183,6 +183,43 @@ static void a_narrow_terminal_cuts_the_widest_text(void **state) {
         table_deinit(&table);
 }
 
+static void a_narrower_terminal_shows_fewer_columns(void **state) {
+        static const struct column spare[] = {
+                { .title = "A", .spare = 1 },
+                { .title = "NAME", .shrinks = true },
+                { .title = "B", .right = true, .spare = 3 },
+                { .title = "C", .right = true, .spare = 2 },
+        };
+        struct table table = TABLE_OF(spare);
+
+        (void)state;
+        table_add(&table, "first");
+        table_add(&table, "a name of nineteen");
+        table_add(&table, "333");
+        table_add(&table, "22");
+        char *text = print(&table, 34, true);
+        assert_string_equal(text, "A      NAME                  B   C\n"
+                                  "first  a name of nineteen  333  22\n");
+        free(text);
+        text = print(&table, 32, false);
+        assert_string_equal(text, "first  a name of nin...  333  22\n");
+        free(text);
+        text = print(&table, 31, false);
+        assert_string_equal(text, "first  a name of nin...  22\n");
+        free(text);
+        text = print(&table, 26, false);
+        assert_string_equal(text, "first  a name of nin...\n");
+        free(text);
+        text = print(&table, 20, true);
+        assert_string_equal(text, "NAME\n"
+                                  "a name of nin...\n");
+        free(text);
+        text = print(&table, 10, false);
+        assert_string_equal(text, "a name ...\n");
+        free(text);
+        table_deinit(&table);
+}
+
 static void width_counts_characters_not_bytes(void **state) {
         struct table table = TABLE_OF(columns);
 
@@ -261,6 +298,7 @@ int main(void) {
                 cmocka_unit_test(without_header_only_the_cells_count),
                 cmocka_unit_test(an_empty_table_is_its_header),
                 cmocka_unit_test(a_narrow_terminal_cuts_the_widest_text),
+                cmocka_unit_test(a_narrower_terminal_shows_fewer_columns),
                 cmocka_unit_test(width_counts_characters_not_bytes),
                 cmocka_unit_test(nothing_can_steer_the_terminal),
                 cmocka_unit_test(many_rows_and_long_cells),

@@ -88,10 +88,11 @@ struct target {
         bool flag;
 };
 
-enum { NUMBER = 1, WORD = 2, FLAG = 4, EVERY = 7 };
+enum { NUMBER = 1, WORD = 2, FLAG = 4, ANY = 8, EVERY = 15 };
 
 static const struct varlink_parameter table[] = {
         { "number", offsetof(struct target, number), VARLINK_INT, -5, 1000, NUMBER },
+        { "any", offsetof(struct target, number), VARLINK_INT, 0, INT64_MAX, ANY },
         { "word", offsetof(struct target, word), VARLINK_STRING, 0, 0, WORD },
         { "flag", offsetof(struct target, flag), VARLINK_BOOL, 0, 0, FLAG },
 };
@@ -100,7 +101,7 @@ static const struct varlink_parameter table[] = {
 static void check(const char *json, unsigned allowed, unsigned required, const char *offender) {
         struct json_object *parameters = *json ? json_tokener_parse(json) : NULL;
         struct target target = { 0 };
-        const char *wrong = varlink_parameters_read(parameters, table, 3, allowed, required,
+        const char *wrong = varlink_parameters_read(parameters, table, 4, allowed, required,
                                                     &target);
 
         assert_string_equal(wrong ? wrong : "", offender);
@@ -113,14 +114,15 @@ static void parameters_are_stored(void **state) {
         struct target target = { .number = 7 };
 
         (void)state;
-        assert_null(varlink_parameters_read(parameters, table, 3, EVERY, EVERY, &target));
+        assert_null(varlink_parameters_read(parameters, table, 4, EVERY, NUMBER | WORD | FLAG,
+                                            &target));
         assert_int_equal(target.number, -5);
         assert_string_equal(target.word, "w");
         assert_true(target.flag);
         json_object_put(parameters);
 
         target = (struct target){ .number = 7 };
-        assert_null(varlink_parameters_read(NULL, table, 3, EVERY, 0, &target));
+        assert_null(varlink_parameters_read(NULL, table, 4, EVERY, 0, &target));
         assert_int_equal(target.number, 7);
 }
 
@@ -134,6 +136,10 @@ static void wrong_parameters_are_named(void **state) {
         check("{\"number\":1.0}", EVERY, 0, "number");
         check("{\"number\":\"1\"}", EVERY, 0, "number");
         check("{\"number\":99999999999999999999}", EVERY, 0, "number");
+        check("{\"any\":9223372036854775807}", EVERY, 0, "");
+        check("{\"any\":9223372036854775808}", EVERY, 0, "any");
+        check("{\"any\":99999999999999999999}", EVERY, 0, "any");
+        check("{\"any\":-99999999999999999999}", EVERY, 0, "any");
         check("{\"word\":1}", EVERY, 0, "word");
         check("{\"word\":\"a\\u0000b\"}", EVERY, 0, "word");
         check("{\"flag\":0}", EVERY, 0, "flag");
