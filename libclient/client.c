@@ -33,7 +33,7 @@ int client_new(struct shmc_client **ret_client) {
         if (!client)
                 return -ENOMEM;
         pthread_mutex_init(&client->lock, NULL);
-        pthread_cond_init(&client->unmapped, NULL);
+        pthread_cond_init(&client->released, NULL);
         conn_init(&client->conn);
         cache_init(&client->cache);
         TAILQ_INIT(&client->unwanted);
@@ -55,7 +55,7 @@ void client_free(struct shmc_client *client) {
                 munmap((void *)(uintptr_t)client->here, (size_t)sysconf(_SC_PAGESIZE));
         cache_deinit(&client->cache);
         free(client->slots);
-        pthread_cond_destroy(&client->unmapped);
+        pthread_cond_destroy(&client->released);
         pthread_mutex_destroy(&client->lock);
         explicit_bzero(client->tokens, sizeof(client->tokens));
         free(client);

@@ -34,14 +34,16 @@ struct shmc_client {
         shmb_word *words;
         size_t words_size;
         struct lease **slots; /* [1 + lease_slots] */
-        uint32_t lease_slots, slots_used;
-        uint32_t held; /* buffers the program has */
+        uint32_t lease_slots;
+        uint32_t slots_used; /* as the broker counts: until the release is on its way */
+        uint32_t held;       /* buffers the program has */
 
         struct cache cache;
         struct lease_list unwanted; /* readers' leases to drop once no import is under way */
         uint32_t imports;           /* under way; each may be granted on a reader's mapping */
-        uint32_t unmapping;         /* readers being unmapped; imports wait for that */
-        pthread_cond_t unmapped;
+        uint32_t retiring;          /* leases being unmapped, not yet released */
+        uint32_t retiring_readers;  /* of these; imports wait for them */
+        pthread_cond_t released;
 
         uint8_t tokens[TOKEN_BATCH][SHMB_TOKEN_SIZE];
         unsigned tokens_left;

@@ -106,12 +106,10 @@ struct shmc_buffer *lease_use(struct lease *lease, struct shmc_buffer *buffer, s
 /* ---- the release ----------------------------------------------------------------------- */
 
 static void leave_slot(struct lease *lease) {
-        struct shmc_client *client = lease->client;
+        struct lease **slot = &lease->client->slots[lease->ref.slot];
 
-        if (client->slots[lease->ref.slot] != lease)
-                return;
-        client->slots[lease->ref.slot] = NULL;
-        client->slots_used--;
+        if (*slot == lease)
+                *slot = NULL;
 }
 
 static void leave_books(struct lease *lease) {
@@ -134,7 +132,8 @@ void lease_retire(struct lease *lease, struct lease_list *retired) {
         if (lease->writable)
                 shmb_word_store(lease->word, 0, SHMB_WORD_NONE);
         else
-                lease->client->unmapping++;
+                lease->client->retiring_readers++;
+        lease->client->retiring++;
         free(shmb_steal_ptr(lease->owed)); /* the release of the lease tells all */
         TAILQ_INSERT_TAIL(retired, lease, link);
 }
@@ -150,11 +149,14 @@ void leases_release(struct shmc_client *client, struct lease_list *retired) {
         pthread_mutex_lock(&client->lock);
         while ((lease = TAILQ_FIRST(retired))) {
                 TAILQ_REMOVE(retired, lease, link);
-                if (!lease->writable && --client->unmapping == 0)
-                        pthread_cond_broadcast(&client->unmapped);
+                if (!lease->writable)
+                        client->retiring_readers--;
+                client->retiring--;
+                client->slots_used--;
                 conn_release(&client->conn, &lease->own.out, lease->ref, 0, lease_gone);
         }
         conn_flush(&client->conn);
+        pthread_cond_broadcast(&client->released);
         pthread_mutex_unlock(&client->lock);
 }
 
@@ -164,6 +166,7 @@ void lease_forget(struct lease *lease) {
         munmap(lease->data, lease->capacity);
         pthread_mutex_lock(&client->lock);
         leave_books(lease);
+        client->slots_used--;
         client->held--;
         pthread_mutex_unlock(&client->lock);
         free(lease);

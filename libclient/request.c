@@ -90,18 +90,42 @@ static int failed(struct shmc_request *request, int error, const char *why) {
 
 /* ---- sending --------------------------------------------------------------------------- */
 
-/* What lies in the cache must not use up the slots that an answer needs. */
-static void make_room(struct shmc_client *client) {
+/* The slot an answer needs must not be used up by what lies in the cache. */
+static bool has_slot(struct shmc_client *client) {
         struct lease_list retired = TAILQ_HEAD_INITIALIZER(retired);
+        uint32_t pending = client->conn.n_pending;
 
-        while (client->slots_used + client->conn.n_pending >= client->lease_slots)
+        if (client->slots_used + pending < client->lease_slots)
+                return true;
+        while (client->slots_used - client->retiring + pending >= client->lease_slots)
                 if (!cache_evict(client, &retired))
                         break;
-        if (TAILQ_EMPTY(&retired))
-                return;
-        pthread_mutex_unlock(&client->lock);
-        leases_release(client, &retired);
-        pthread_mutex_lock(&client->lock);
+        if (TAILQ_EMPTY(&retired) && client->retiring == 0)
+                return true; /* the program has them all: the broker says so */
+        if (TAILQ_EMPTY(&retired)) {
+                pthread_cond_wait(&client->released, &client->lock);
+        } else {
+                pthread_mutex_unlock(&client->lock);
+                leases_release(client, &retired);
+                pthread_mutex_lock(&client->lock);
+        }
+        return false;
+}
+
+/* False: the mutex was let go of meanwhile, and all is to be looked at again. */
+static bool may_start(struct shmc_request *request) {
+        struct shmc_client *client = request->client;
+
+        if (client->conn.error != 0)
+                return true;
+        if (wants_lease(request) && !has_slot(client))
+                return false;
+        /* The broker may grant on the strength of a mapping that is on its way out. */
+        if (request->kind == REQUEST_IMPORT && client->retiring_readers > 0) {
+                pthread_cond_wait(&client->released, &client->lock);
+                return false;
+        }
+        return true;
 }
 
 static void set_packet(struct shmc_request *request, const uint8_t *packet, size_t size) {
@@ -140,11 +164,8 @@ int request_start(struct shmc_request *request) {
         struct shmc_client *client = request->client;
         struct conn *conn = &client->conn;
 
-        if (wants_lease(request))
-                make_room(client);
-        /* The broker may grant on the strength of a mapping that is on its way out. */
-        while (request->kind == REQUEST_IMPORT && client->unmapping > 0)
-                pthread_cond_wait(&client->unmapped, &client->lock);
+        while (!may_start(request))
+                ;
         if (conn->error != 0)
                 return failed(request, conn->error, conn->reason);
         if (conn->n_pending >= client->max_requests)

@@ -114,7 +114,7 @@ static int async_cancel(void) {
         CHECK(shmc_request_cancel(NULL) == NULL);
         first = shmc_buffer_unref(first);
         OK(other, shmc_sync(other));
-        options.timeout_ns = SECOND_NS;
+        options.timeout_ns = 10 * SECOND_NS;
         OK(client, shmc_alloc(client, 2 * MIB, &options, &third));
         CHECK(outcome.calls == 0);
         return 0;

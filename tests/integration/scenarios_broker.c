@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/inotify.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,6 +19,11 @@ struct broker {
         pid_t pid;
         char directory[64], socket[96], control[96];
 };
+
+static void file_done(FILE **file) {
+        if (*file)
+                fclose(*file);
+}
 
 static void broker_done(struct broker *broker) {
         if (broker->pid > 0) {
@@ -35,6 +41,7 @@ static void broker_done(struct broker *broker) {
 static void broker_main(const struct broker *broker) {
         char socket[128], control[128];
 
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a scenario that crashes leaves none behind */
         snprintf(socket, sizeof(socket), "--socket=%s", broker->socket);
         snprintf(control, sizeof(control), "--control=%s", broker->control);
         execl(getenv("SHMBROKERD"), "shmbrokerd", socket, control, "--log-level=error", NULL);
@@ -227,6 +234,16 @@ static int no_descriptors(void) {
         return 0;
 }
 
+/* Bytes of address space in use. */
+static uint64_t mapped_bytes(void) {
+        SHMB_CLEANUP(file_done) FILE *file = fopen("/proc/self/statm", "re");
+        unsigned long pages = 0;
+
+        if (!file || fscanf(file, "%lu", &pages) != 1)
+                return 0;
+        return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
 /* No address space for what the broker sends. */
 static int no_address_space(void) {
         struct rlimit limit, tight;
@@ -237,13 +254,13 @@ static int no_address_space(void) {
         OK(NULL, broker_start(&broker, &client));
         CHECK(getrlimit(RLIMIT_AS, &limit) == 0);
         tight = limit;
-        tight.rlim_cur = 1; /* nothing more; what is mapped stays */
+        tight.rlim_cur = mapped_bytes() + 64 * MIB;
         CHECK(setrlimit(RLIMIT_AS, &tight) == 0);
-        int r = shmc_alloc(client, MIB, NULL, &buffer);
+        int r = shmc_alloc(client, 128 * MIB, NULL, &buffer);
         CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
         EXPECT(client, r, -ENOMEM);
         OK(client, shmc_sync(client));
-        OK(client, shmc_alloc(client, MIB, NULL, &buffer));
+        OK(client, shmc_alloc(client, 128 * MIB, NULL, &buffer));
         return 0;
 }
 

@@ -220,7 +220,8 @@ static int threads_tight(void) {
 struct loop {
         shmc_client *client;
         _Atomic(bool) stop;
-        int calls, refusals, started;
+        _Atomic(int) calls, refusals;
+        int started;
 };
 
 static void counted(shmc_client *client, int error, shmc_buffer *buffer, void *userdata) {
