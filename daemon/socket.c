@@ -121,9 +121,10 @@ void socket_unlink(const char *address) {
 /* The caller owns the list, which has room for one more; NULL, with errno set, on failure. */
 static gid_t *get_groups(int fd, size_t *ret_n) {
         socklen_t size = 0;
+        gid_t none;
 
         /* A first call with no room tells how much is needed. */
-        if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &size) < 0 && errno != ERANGE)
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, &none, &size) < 0 && errno != ERANGE)
                 return NULL;
         gid_t *gids = calloc(1, size + sizeof(gid_t));
         if (!gids)
