@@ -52,6 +52,8 @@ struct digest payload_read(const void *payload, size_t size) {
 struct trial {
         const struct way *way;
         struct handover h;
+        struct helper other; /* the consumer */
+        struct samples samples;
 };
 
 static int consumer(int fd, void *arg) {
@@ -73,96 +75,127 @@ static int consumer(int fd, void *arg) {
         return r == -EPIPE ? 0 : r;
 }
 
-static int hand_over(struct trial *trial, uint64_t seed) {
+static int trial_failed(const struct trial *trial, int error) {
+        if (error == -EBADMSG)
+                fprintf(stderr, "handover: %s: the reader saw other bytes than were written\n",
+                        trial->way->name);
+        else
+                fprintf(stderr, "handover: %s: %s\n", trial->way->name, strerror(-error));
+        return error;
+}
+
+/* Makes the consumer; every one of them before any producer opens anything. */
+static int trial_start(struct trial *trial, const struct way *way, const void *source,
+                       size_t size, size_t rounds) {
+        *trial = (struct trial){
+                .way = way,
+                .h = { .fd = -1, .source = source, .size = size },
+                .other = HELPER_NONE,
+        };
+        int r = samples_init(&trial->samples, rounds, 1, 0);
+        if (r == 0 && way->setup)
+                r = way->setup(&trial->h);
+        if (r == 0)
+                r = helper_start(&trial->other, consumer, trial);
+        return r < 0 ? trial_failed(trial, r) : 0;
+}
+
+static int trial_open(struct trial *trial) {
+        char ready;
+
+        trial->h.fd = trial->other.fd;
+        trial->h.producer = true;
+        int r = trial->way->open(&trial->h);
+        if (r == 0)
+                r = helper_receive(trial->h.fd, &ready, sizeof(ready));
+        return r < 0 ? trial_failed(trial, r) : 0;
+}
+
+static int trial_round(struct trial *trial, uint64_t seed, bool measured) {
         struct digest written = { 0 }, read = { 0 };
+        uint64_t begin = samples_begin(&trial->samples);
         int r = trial->way->give(&trial->h, seed, &written);
 
         if (r == 0)
                 r = helper_receive(trial->h.fd, &read, sizeof(read));
+        if (r == 0 && (written.sum != read.sum || written.parity != read.parity))
+                r = -EBADMSG;
         if (r < 0)
-                return r;
-        return written.sum == read.sum && written.parity == read.parity ? 0 : -EBADMSG;
+                return trial_failed(trial, r);
+        if (measured)
+                samples_end(&trial->samples, begin);
+        return 0;
 }
 
-static int produce(struct trial *trial, struct samples *samples) {
-        char ready;
-        int r = helper_receive(trial->h.fd, &ready, sizeof(ready));
+/* Accepts one that did not start. `failed`: the consumer may be stuck. */
+static int trial_end(struct trial *trial, bool failed) {
+        int r = 0;
 
-        for (uint64_t seed = 1; r == 0 && seed <= WARM_UP; seed++)
-                r = hand_over(trial, seed);
-        for (uint64_t seed = 1000; r == 0 && samples_more(samples); seed++) {
-                uint64_t begin = samples_begin(samples);
-                r = hand_over(trial, seed);
-                samples_end(samples, begin);
+        if (!trial->way)
+                return 0;
+        if (trial->h.producer)
+                trial->way->close(&trial->h);
+        if (failed)
+                helper_kill(&trial->other);
+        else if ((r = helper_end(&trial->other)) < 0)
+                trial_failed(trial, r);
+        if (trial->way->teardown)
+                trial->way->teardown(&trial->h);
+        return r;
+}
+
+static const struct way *const ways[] = { &way_floor, &way_token, &way_posix, &way_socket };
+enum { FLOOR, TOKEN, WAYS = sizeof(ways) / sizeof(ways[0]) };
+
+/* By turns, so that whatever else the machine does meets all of them alike. */
+static int measure(struct trial *trials, size_t rounds) {
+        int r = 0;
+
+        for (size_t i = 0; i < WAYS && r == 0; i++)
+                r = trial_open(&trials[i]);
+        for (uint64_t seed = 1; r == 0 && seed <= WARM_UP + rounds; seed++)
+                for (size_t i = 0; i < WAYS && r == 0; i++)
+                        r = trial_round(&trials[i], seed, seed > WARM_UP);
+        return r;
+}
+
+static void print(struct trial *trials) {
+        double p50[WAYS];
+
+        for (size_t i = 0; i < WAYS; i++) {
+                samples_sort(&trials[i].samples);
+                p50[i] = samples_quantile(&trials[i].samples, 0.5);
         }
-        return r;
-}
-
-static int try_with_consumer(struct trial *trial, struct samples *samples) {
-        SHMB_CLEANUP(helper_kill) struct helper other = HELPER_NONE;
-        int r = helper_start(&other, consumer, trial);
-
-        if (r < 0)
-                return r;
-        trial->h.fd = other.fd;
-        trial->h.producer = true;
-        r = trial->way->open(&trial->h);
-        if (r == 0)
-                r = produce(trial, samples);
-        trial->way->close(&trial->h);
-        return r < 0 ? r : helper_end(&other);
-}
-
-static int try_way(const struct way *way, const void *source, size_t size,
-                   struct samples *samples) {
-        struct trial trial = { .way = way, .h = { .fd = -1, .source = source, .size = size } };
-        int r = way->setup ? way->setup(&trial.h) : 0;
-
-        if (r == 0)
-                r = try_with_consumer(&trial, samples);
-        if (way->teardown)
-                way->teardown(&trial.h);
-        if (r == -EBADMSG)
-                fprintf(stderr, "handover: %s: the reader saw other bytes than were written\n",
-                        way->name);
-        else if (r < 0)
-                fprintf(stderr, "handover: %s: %s\n", way->name, strerror(-r));
-        samples_sort(samples);
-        return r;
+        printf("%-20s %10s %10s %9s %12s\n", "", "median", "p99", "times", "over floor");
+        for (size_t i = 0; i < WAYS; i++) {
+                printf("%-20s %7.2f ms %7.2f ms %8.2fx", ways[i]->name, p50[i] / 1e6,
+                       samples_quantile(&trials[i].samples, 0.99) / 1e6, p50[i] / p50[TOKEN]);
+                if (i == FLOOR)
+                        printf(" %12s\n", "-");
+                else
+                        printf(" %9.2f ms\n", (p50[i] - p50[FLOOR]) / 1e6);
+        }
+        printf("\n");
+        for (size_t i = 0; i < WAYS; i++)
+                printf("%-20s %s\n", ways[i]->name, ways[i]->what);
 }
 
 static int compare(const void *source, size_t size, size_t rounds) {
-        static const struct way *const ways[] = { &way_floor, &way_token, &way_posix,
-                                                  &way_socket };
-        enum { FLOOR, TOKEN, N = sizeof(ways) / sizeof(ways[0]) };
-        struct samples samples[N] = { 0 };
-        double p50[N];
+        struct trial trials[WAYS] = { 0 };
         int r = 0;
 
-        for (size_t i = 0; i < N && r == 0; i++) {
-                r = samples_init(&samples[i], rounds, 1, 0);
-                if (r == 0)
-                        r = try_way(ways[i], source, size, &samples[i]);
-                if (r == 0)
-                        p50[i] = samples_quantile(&samples[i], 0.5);
-        }
+        for (size_t i = 0; i < WAYS && r == 0; i++)
+                r = trial_start(&trials[i], ways[i], source, size, rounds);
         if (r == 0)
-                printf("%-20s %10s %10s %9s %11s\n", "", "median", "p99", "times",
-                       "over floor");
-        for (size_t i = 0; i < N && r == 0; i++) {
-                printf("%-20s %7.2f ms %7.2f ms %8.2fx", ways[i]->name, p50[i] / 1e6,
-                       samples_quantile(&samples[i], 0.99) / 1e6, p50[i] / p50[TOKEN]);
-                if (i == FLOOR)
-                        printf(" %11s\n", "-");
-                else
-                        printf(" %8.2f ms\n", (p50[i] - p50[FLOOR]) / 1e6);
-        }
+                r = measure(trials, rounds);
         if (r == 0)
-                printf("\n");
-        for (size_t i = 0; i < N && r == 0; i++)
-                printf("%-20s %s\n", ways[i]->name, ways[i]->what);
-        for (size_t i = 0; i < N; i++)
-                samples_done(&samples[i]);
+                print(trials);
+        /* The last first: each was forked with the sockets of those before it. */
+        for (size_t i = WAYS; i-- > 0;) {
+                int ended = trial_end(&trials[i], r < 0);
+                r = r < 0 ? r : ended;
+                samples_done(&trials[i].samples);
+        }
         return r;
 }
 
