@@ -4,6 +4,10 @@
 
 #include "control-internal.h"
 
+#define BUFFER_VALUES 18u
+#define HOLDER_VALUES 9u
+#define QUARANTINED_VALUES 13u
+
 /* The first object behind that number. */
 static const struct object *first_after(const struct ledger *ledger, uint64_t after) {
         const struct object *object = ledger->objects;
@@ -57,7 +61,7 @@ static void put_holders(struct control_request *request, struct json_object *par
                 } else {
                         more++;
                 }
-        control_page_spend(page, listed + more);
+        control_page_spend(page, HOLDER_VALUES * listed + more);
         build_int(&request->build, parent, "holders_more", more);
 }
 
@@ -131,6 +135,7 @@ const char *control_buffers(struct control_request *request) {
                     (client && !is_held_by(object, client, &page)))
                         continue;
                 put_buffer(request, list, object, &page);
+                control_page_spend(&page, BUFFER_VALUES);
                 page.rows--;
         }
         return NULL;
@@ -177,6 +182,7 @@ const char *control_quarantine(struct control_request *request) {
                 if (!is_quarantined(object))
                         continue;
                 put_quarantined(request, list, object);
+                control_page_spend(&page, QUARANTINED_VALUES);
                 page.rows--;
         }
         return NULL;

@@ -2,6 +2,9 @@
 /* Clients: who is connected, and what each holds. */
 #include "control-internal.h"
 
+#define CLIENT_VALUES 32u
+#define QUOTA_VALUES 6u
+
 struct holdings {
         struct control_amount held, cached, shared, reading, kept;
         uint32_t unmapping;
@@ -113,7 +116,8 @@ const char *control_clients(struct control_request *request) {
                         break;
                 put_client(request, list, client);
                 page.rows--;
-                control_page_spend(&page, client->slots_room + (uint32_t)ledger->n_pools);
+                control_page_spend(&page, client->slots_room + CLIENT_VALUES +
+                                                  QUOTA_VALUES * (uint32_t)ledger->n_pools);
         }
         return NULL;
 }

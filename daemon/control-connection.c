@@ -19,6 +19,7 @@
 
 #define STALL_SECONDS 10 /* a peer that reads nothing of its reply for so long */
 #define OUTPUT_MAX ((size_t)4 << 20)
+#define CALL_NS 20000u /* what a call costs beside its answer: reading, writing, waking */
 
 struct control_connection {
         struct control *control;
@@ -119,7 +120,7 @@ static const char *handle(struct control_connection *connection, size_t size) {
         connection->scanned = 0;
         if (!wrong && reply)
                 wrong = send_reply(connection, reply);
-        pace_spend(&connection->control->pace, thread_time() - begin);
+        pace_spend(&connection->control->pace, CALL_NS + thread_time() - begin);
         return wrong;
 }
 

@@ -99,8 +99,8 @@ const char *control_no_such_client(struct control_request *request);
 #define CONTROL_LIST_MAX 1000 /* entries of a list inside an entry */
 
 /*
- * A part of a list. It ends when it has `rows` entries, or has cost `work` steps: one for each
- * thing of the ledger that was looked at.
+ * A part of a list. It ends when it has `rows` entries, or has cost `work`: one for each value
+ * put into the reply, and one for each thing of the ledger that was looked at.
  */
 struct control_page {
         uint32_t rows, work;

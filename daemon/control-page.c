@@ -2,7 +2,7 @@
 /* Lists in parts, each with a bounded reply and a bounded share of the loop's time. */
 #include "control-internal.h"
 
-/* About a millisecond or two of looking, and half a MiB of reply for what was looked at. */
+/* Some two milliseconds; a data client that calls meanwhile waits for them. */
 #define WORK_MAX 8192u
 
 struct control_page control_page_of(const struct control_request *request) {

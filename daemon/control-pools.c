@@ -5,6 +5,10 @@
 #include "cleanup.h"
 #include "control-internal.h"
 
+#define POOL_VALUES 80u
+#define CLASS_VALUES 8u
+#define USER_VALUES 6u
+
 /* Buffers of one class, by state; OBJECT_LEASED: held. */
 struct class_count {
         uint32_t states[OBJECT_STATES], cached;
@@ -63,7 +67,7 @@ static void put_classes(struct control_request *request, struct json_object *par
         }
         for (size_t i = 0; i < pool->config->n_classes; i++)
                 put_class(request, list, pool, i, &counts[i]);
-        control_page_spend(page, (uint32_t)pool->config->n_classes);
+        control_page_spend(page, CLASS_VALUES * (uint32_t)pool->config->n_classes);
 }
 
 static void put_user(struct control_request *request, struct json_object *list,
@@ -100,7 +104,7 @@ static void put_users(struct control_request *request, struct json_object *paren
                         more++;
                 }
         }
-        control_page_spend(page, listed);
+        control_page_spend(page, USER_VALUES * listed + more);
         build_int(&request->build, parent, "users_more", more);
         build_int(&request->build, parent, "tokens", tokens);
 }
@@ -179,6 +183,7 @@ const char *control_pools(struct control_request *request) {
                 if (!control_page_goes_on(&page, request, i + 1))
                         break;
                 put_pool(request, list, &ledger->pools[i], &page);
+                control_page_spend(&page, POOL_VALUES);
                 page.rows--;
         }
         return NULL;

@@ -6,6 +6,7 @@
 #include "token.h"
 
 #define SHOWN_DIGITS 4
+#define TOKEN_VALUES 17u
 
 static void put_bytes(struct control_request *request, struct json_object *object,
                       const struct token *token) {
@@ -64,6 +65,7 @@ const char *control_tokens(struct control_request *request) {
                 if (!token->object)
                         continue; /* over, and only remembered */
                 put_token(request, list, token);
+                control_page_spend(&page, TOKEN_VALUES);
                 page.rows--;
         }
         return NULL;

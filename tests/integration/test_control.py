@@ -8,6 +8,8 @@ import select
 import signal
 import socket
 import struct
+import subprocess
+import sys
 import time
 
 import pytest
@@ -43,6 +45,19 @@ def test_description_is_the_definition(control):
     path = rig.ROOT / "daemon/io.shmbroker.varlink"
     text = control.call_full(SERVICE + "GetInterfaceDescription", interface="io.shmbroker")
     assert path.read_text(encoding="ascii").endswith("\n\n" + text["description"])
+
+
+def test_the_example_of_the_manual(broker):
+    page = (rig.ROOT / "docs/control.md").read_text(encoding="utf-8")
+    code = re.search(r"^```python\n(.*?)^```", page, re.M | re.S)[1]
+    assert "/run/shmbroker/control.sock" in code
+    with broker.open_client(name="example") as client:
+        client.alloc(SIZE)
+        done = subprocess.run(
+            [sys.executable, "-c", code.replace("/run/shmbroker/control.sock", broker.control)],
+            capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{amount(1, SIZE)}\n{os.getpid()} example {SIZE}\n"
 
 
 def test_every_defined_method_and_error_exists(control):
@@ -346,7 +361,7 @@ def test_calls_do_not_take_the_whole_loop(broker, control):
             hog.socket.close()
         assert rounds > 50
         # What remains is the data client's own, and writing the replies.
-        assert share < 0.9
+        assert share < 0.7
     assert control.call("Status")["clients"] <= 1
 
 
@@ -661,9 +676,9 @@ def test_pages_of_buffers(broker, control):
         mine = [other.alloc(8192) for _ in range(3)]
         numbers = [g.object for g in grants + mine]
         rows, replies = control.all("Buffers", "buffers")
-        assert [r["object"] for r in rows] == sorted(numbers) and replies == 3
+        assert [r["object"] for r in rows] == sorted(numbers) and 3 <= replies < 50
         rows, replies = control.all("Buffers", "buffers", limit=499)
-        assert [r["object"] for r in rows] == sorted(numbers) and replies == 6
+        assert [r["object"] for r in rows] == sorted(numbers) and 6 <= replies < 50
         assert control.call("Buffers", limit=1)["buffers"][0]["object"] == min(numbers)
         rows, _ = control.all("Buffers", "buffers", client=other.id)
         assert [r["object"] for r in rows] == [g.object for g in mine]
