@@ -121,7 +121,8 @@ static bool want(const char *pattern) {
 static void give_up(int signal) {
         static const char text[] = "shmbench: no result in time, giving up\n";
 
-        unpin(); /* the broker may be another's */
+        /* The broker may be another's; sched_setaffinity is a bare system call. */
+        unpin(); /* NOLINT(bugprone-signal-handler,cert-sig30-c) */
         if (signal == SIGALRM)
                 (void)!write(STDERR_FILENO, text, sizeof(text) - 1);
         _exit(signal == SIGALRM ? EXIT_FAILURE : 128 + signal);

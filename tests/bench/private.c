@@ -22,8 +22,6 @@ enum {
         TRIM_TIMEOUT_S = 10,
 };
 
-extern char **environ;
-
 bool broker_is_given(void) {
         const char *socket = getenv(SHMB_ENV_SOCKET);
         return socket && *socket;

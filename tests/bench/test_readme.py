@@ -21,8 +21,8 @@ def programs(tmp_path_factory):
     for name, text in zip(("put", "take"), blocks):
         (directory / f"{name}.c").write_text(text)
         subprocess.run(
-            ["cc", "-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", f"{name}.c", "-o", name,
-             f"-I{SOURCE}/include", str(LIBRARY), f"-Wl,-rpath,{LIBRARY.parent}"],
+            ["cc", "-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", f"{name}.c",
+             "-o", name, f"-I{SOURCE}/include", str(LIBRARY), f"-Wl,-rpath,{LIBRARY.parent}"],
             cwd=directory, check=True, timeout=60,
         )
     return directory
