@@ -237,11 +237,11 @@ static int no_descriptors(void) {
 /* Bytes of address space in use. */
 static uint64_t mapped_bytes(void) {
         SHMB_CLEANUP(file_done) FILE *file = fopen("/proc/self/statm", "re");
-        unsigned long pages = 0;
+        char line[128];
 
-        if (!file || fscanf(file, "%lu", &pages) != 1)
+        if (!file || !fgets(line, sizeof(line), file))
                 return 0;
-        return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+        return strtoull(line, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 /* No address space for what the broker sends. */

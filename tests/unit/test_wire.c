@@ -95,8 +95,7 @@ static const struct message messages[] = {
 };
 
 #define FOREACH_MESSAGE(m)                                                                     \
-        for (const struct message *m = messages;                                               \
-             m < messages + sizeof(messages) / sizeof(messages[0]); m++)
+        for (size_t m = 0; (m) < sizeof(messages) / sizeof(messages[0]); (m)++)
 
 /* Encodes and takes the header off. */
 static const uint8_t *payload_of(const struct message *m, uint8_t *packet, size_t *ret_size) {
@@ -116,7 +115,8 @@ static const uint8_t *payload_of(const struct message *m, uint8_t *packet, size_
 
 static void test_there_and_back(void **state) {
         (void)state;
-        FOREACH_MESSAGE(m) {
+        FOREACH_MESSAGE(i) {
+                const struct message *m = &messages[i];
                 uint8_t packet[SHMB_PACKET_MAX];
                 size_t size;
                 const uint8_t *payload = payload_of(m, packet, &size);
@@ -129,7 +129,8 @@ static void test_there_and_back(void **state) {
 
 static void test_cut_short_anywhere(void **state) {
         (void)state;
-        FOREACH_MESSAGE(m) {
+        FOREACH_MESSAGE(i) {
+                const struct message *m = &messages[i];
                 uint8_t packet[SHMB_PACKET_MAX];
                 size_t size;
                 const uint8_t *payload = payload_of(m, packet, &size);
@@ -141,7 +142,8 @@ static void test_cut_short_anywhere(void **state) {
 
 static void test_a_byte_too_many(void **state) {
         (void)state;
-        FOREACH_MESSAGE(m) {
+        FOREACH_MESSAGE(i) {
+                const struct message *m = &messages[i];
                 uint8_t packet[SHMB_PACKET_MAX] = { 0 };
                 size_t size;
                 const uint8_t *payload = payload_of(m, packet, &size);
@@ -167,7 +169,8 @@ static void test_headers(void **state) {
 
 /* The status of a message with some bits of one byte of its payload set. */
 static enum shmb_status with_bits(const char *name, size_t offset, uint8_t bits) {
-        FOREACH_MESSAGE(m) {
+        FOREACH_MESSAGE(i) {
+                const struct message *m = &messages[i];
                 uint8_t packet[SHMB_PACKET_MAX];
                 size_t size;
 
