@@ -37,6 +37,8 @@
                         return __LINE__;                                                       \
         } while (0)
 
+#define NOT_HERE (-3) /* this process is not allowed to try it */
+
 static int shared_output; /* a memfd that is stdout and stderr of the case */
 static char output[16384];
 
@@ -86,6 +88,8 @@ static void in_process(int (*test)(void)) {
         const char *said = written();
         close(shared_output);
         munmap((void *)result, sizeof *result);
+        if (line == NOT_HERE)
+                skip();
         if (line == -2)
                 fail_msg("the case died with wait status %d: %s", wait_status, said);
         if (line == -1)
@@ -166,7 +170,10 @@ static int suppression(void) {
         return 0;
 }
 
-/* journald's socket is at a fixed path: put one of ours there, in a namespace of mounts. */
+/*
+ * journald's socket is at a fixed path: put one of ours there, in a namespace of mounts. That
+ * takes root, and not in every container.
+ */
 static int journal_socket(void) {
         struct sockaddr_un address = { AF_UNIX, "/run/systemd/journal/socket" };
         int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -185,7 +192,8 @@ static int fields_of_the_journal(void) {
         struct stat status;
         int journal = journal_socket();
 
-        CHECK(journal >= 0);
+        if (journal < 0)
+                return NOT_HERE;
         CHECK(fstat(STDERR_FILENO, &status) == 0);
         snprintf(stream, sizeof stream, "%ju:%ju", (uintmax_t)status.st_dev,
                  (uintmax_t)status.st_ino);
@@ -518,6 +526,7 @@ CASE(lines_of_the_log)
 CASE(long_messages)
 CASE(rates)
 CASE(suppression)
+CASE(fields_of_the_journal)
 CASE(good_options)
 CASE(wrong_options)
 CASE(run_statuses)
@@ -528,13 +537,6 @@ CASE(run_failures)
 CASE(passed_sockets)
 CASE(wrong_sockets)
 CASE(notification)
-
-static void test_fields_of_the_journal(void **state) {
-        (void)state;
-        if (geteuid() != 0)
-                skip(); /* a namespace of mounts needs root */
-        in_process(fields_of_the_journal);
-}
 
 int main(void) {
         const struct CMUnitTest tests[] = {
