@@ -108,8 +108,8 @@ SHMC_PUBLIC void shmc_connect_error(int error, const char *address, char *text, 
  * Disconnects. Accepts NULL, returns NULL. The broker takes back whatever this client held;
  * tokens it exported stay. Buffers not yet unreferenced stay mapped until they are, but
  * their contents are no longer protected from reuse: unreference them first. Requests not
- * completed are freed without their callback. Safe in a forked child: it closes the child's
- * copy only.
+ * completed are freed without their callback. No other call may be under way, so not from a
+ * callback either. Safe in a forked child: it closes the child's copy only.
  */
 SHMC_PUBLIC shmc_client *shmc_close(shmc_client *client);
 
@@ -197,7 +197,7 @@ SHMC_PUBLIC uint32_t shmc_buffer_features(const shmc_buffer *buffer);
 #define SHMC_EXPORT_TRANSFER                                                                   \
         0x2u                      /* the importer may write, and this process no longer has
                                      the buffer: on success the caller's reference is
-                                     consumed; same uid only; implies ONCE */
+                                     consumed; same uid only; implies ONCE and CONFIRM */
 #define SHMC_EXPORT_SAME_UID 0x4u /* only processes of this uid may import */
 #define SHMC_EXPORT_CONFIRM 0x8u  /* wait for the broker's answer */
 
@@ -219,6 +219,8 @@ struct shmc_export_options {
  *   -EROFS  not writable     -EBUSY  TRANSFER of a buffer with other references or readers
  *   -EINVAL malformed options, or a ttl above the broker's limit
  *   -EDQUOT (with CONFIRM) the limit of outstanding tokens
+ *   -ETIMEDOUT the broker took no message, or (with CONFIRM) gave no answer, in time; a
+ *           buffer whose TRANSFER ends so may be another's already: unreference it
  */
 SHMC_PUBLIC int shmc_buffer_export(shmc_buffer *buffer,
                                    const struct shmc_export_options *options,
@@ -275,15 +277,18 @@ SHMC_PUBLIC int shmc_get_events(shmc_client *client);
 /*
  * Sends what is queued, reads what there is, completes requests (their callbacks run here),
  * and gives back cached memory the broker wants. Does not wait. Returns how many packets it
- * handled. A program that uses only blocking calls need not call it; one that sleeps long
- * with a full cache does the host a favour by calling it when the socket is readable.
+ * handled, or -ECONNRESET once the broker is gone: then there is nothing left to poll for.
+ * A program that uses only blocking calls need not call it; one that sleeps long with a full
+ * cache does the host a favour by calling it when the socket is readable.
  */
 SHMC_PUBLIC int shmc_dispatch(shmc_client *client);
 
 /*
- * Called once per request from shmc_dispatch, or from a blocking call of another thread,
- * without any lock held. `error` is 0 and `buffer` the caller's to unreference, or `error`
- * is negative and `buffer` NULL. The request is freed on return.
+ * Called once per request, from whichever call reads the answer: shmc_dispatch, or a
+ * blocking call on the same client, of any thread. No lock is held; callbacks of two requests
+ * may run at once in two threads. It may call anything on the client but shmc_close. `error`
+ * is 0 and `buffer` the callback's to unreference, or `error` is negative and `buffer` NULL.
+ * The request is freed on return.
  */
 typedef void (*shmc_complete_fn)(shmc_client *client, int error, shmc_buffer *buffer,
                                  void *userdata);
@@ -293,6 +298,7 @@ typedef void (*shmc_complete_fn)(shmc_client *client, int error, shmc_buffer *bu
  * when it was served at once (from the cache): *ret_buffer is set and there is no request
  * and no callback. Returns 0 when it is under way: *ret_request is set, and is valid until
  * the callback returns.
+ *   -EAGAIN  as many requests as the broker allows one client are under way
  */
 SHMC_PUBLIC int shmc_alloc_start(shmc_client *client, size_t size,
                                  const struct shmc_alloc_options *options,

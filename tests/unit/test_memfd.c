@@ -113,6 +113,7 @@ static void test_alone_is_exclusive(void **state) {
         SHMB_CLOSE int duplicate = dup(fd);
 
         (void)state;
+        assert_true(duplicate >= 0);
         assert_int_equal(shmb_memfd_is_exclusive(fd), 1);
         /* The probe leaves nothing behind that the next one would trip over. */
         assert_int_equal(shmb_memfd_is_exclusive(fd), 1);
