@@ -200,11 +200,32 @@ static int spawn(struct run *run, char **argv) {
         return r;
 }
 
+/* Whether there is a file of that name, or at that path. */
+static bool exists(const char *command) {
+        SHMB_FREE char *path = strdup(getenv("PATH") ? getenv("PATH") : "");
+        char *rest = path;
+
+        if (strchr(command, '/'))
+                return access(command, F_OK) == 0;
+        for (const char *directory; rest && (directory = strsep(&rest, ":"));) {
+                SHMB_FREE char *file = NULL;
+
+                if (asprintf(&file, "%s/%s", *directory ? directory : ".", command) < 0)
+                        file = NULL;
+                if (file && access(file, F_OK) == 0)
+                        return true;
+        }
+        return false;
+}
+
 int run_start(struct run *run, char **argv, int *ret_status) {
         int r = spawn(run, argv);
 
         if (r == 0)
                 return 0;
+        /* exec also says EACCES of a directory in $PATH that may not be searched. */
+        if (r == -EACCES && !exists(argv[0]))
+                r = -ENOENT;
         if (r == -ENOENT || r == -ENOTDIR) {
                 log_error("%s: command not found", argv[0]);
                 *ret_status = EXIT_NOT_FOUND;

@@ -395,8 +395,15 @@ static int run_signals(void) {
 }
 
 static int run_failures(void) {
+        char closed[] = "/tmp/test-shell-XXXXXX", path[64];
         struct run *run = NULL;
         int status = -1;
+
+        /* A directory that may not be searched has not got the command. */
+        CHECK(mkdtemp(closed) && chmod(closed, 0) == 0);
+        snprintf(path, sizeof path, "%s:/usr/bin:/bin", closed);
+        setenv("PATH", path, 1);
+        CHECK(geteuid() != 0 || setresuid(65534, 65534, 0) == 0);
 
         CHECK(run_prepare(&run) == 0);
         CHECK(run_start(run, (char **)(const char *[]){ "no-such-command", NULL }, &status) ==
@@ -412,6 +419,8 @@ static int run_failures(void) {
         CHECK(strstr(written(),
                      "shmbrokerd: no-such-command: command not found\n"
                      "shmbrokerd: /etc/passwd: cannot be executed: Permission denied\n"));
+        CHECK(setresuid(0, 0, 0) == 0 || geteuid() != 0);
+        CHECK(rmdir(closed) == 0);
         return 0;
 }
 
