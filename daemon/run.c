@@ -202,7 +202,8 @@ static int spawn(struct run *run, char **argv) {
 
 /* Whether there is a file of that name, or at that path. */
 static bool exists(const char *command) {
-        SHMB_FREE char *path = strdup(getenv("PATH") ? getenv("PATH") : "");
+        const char *directories = getenv("PATH");
+        SHMB_FREE char *path = strdup(directories ? directories : "");
         char *rest = path;
 
         if (strchr(command, '/'))
