@@ -10,6 +10,7 @@
 
 #include "cleanup.h"
 #include "control.h"
+#include "grant-fd.h"
 #include "listener.h"
 #include "log.h"
 #include "peer.h"
@@ -173,10 +174,11 @@ int broker_new(struct broker **ret_broker, const struct config *config, struct e
         return 0;
 }
 
-static void close_objects(struct ledger *ledger) {
+static void close_objects(struct broker *broker) {
         struct object *object;
 
-        for (object = ledger->objects; object; object = object->hh.next) {
+        for (object = broker->ledger->objects; object; object = object->hh.next) {
+                grant_fd_drop(broker, object);
                 if (object->state == OBJECT_MAKING || object->state == OBJECT_RETIRING)
                         object->fd = object->work.fd;
                 object->fd = shmb_close(object->fd);
@@ -193,7 +195,7 @@ struct broker *broker_free(struct broker *broker) {
         peers_reap(broker);
         broker->workers = workers_free(broker->workers);
         if (broker->ledger)
-                close_objects(broker->ledger);
+                close_objects(broker);
         broker->ledger = ledger_free(broker->ledger);
         sweep_deinit(broker);
         shmb_close(broker->own_fds);

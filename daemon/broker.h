@@ -30,8 +30,9 @@ struct broker {
         struct event *reaper;
         struct undecided *undecided; /* imports of tokens not known yet */
         struct event *sweep;
-        int own_fds;     /* /proc/self/fd, to reopen objects through */
-        int sweep_epoll; /* every peer's socket, to ask which are readable */
+        int own_fds;          /* /proc/self/fd, to reopen objects through */
+        uint32_t n_spare_fds; /* of objects, opened ahead */
+        int sweep_epoll;      /* every peer's socket, to ask which are readable */
 };
 
 struct broker_sockets {

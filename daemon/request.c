@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "grant-fd.h"
 #include "lease-page.h"
-#include "memfd.h"
 #include "peer.h"
 #include "status.h"
 #include "token.h"
@@ -57,29 +57,24 @@ static void answer_one_way(struct peer *peer, const struct shmb_header *header,
 
 /* ---- the ledger's operations ---- */
 
-static enum shmb_status reopen(const struct broker *broker, const struct object *object,
-                               bool writable, int *ret_fd) {
-        int fd = shmb_memfd_reopen_in(broker->own_fds, object->fd, writable);
-
-        if (fd < 0)
-                return fd == -ENOMEM ? SHMB_STATUS_NO_MEMORY : SHMB_STATUS_NO_DESCRIPTORS;
-        *ret_fd = fd;
-        return SHMB_STATUS_OK;
-}
-
 static enum shmb_status on_granted(void *userdata, struct client *client, uint32_t serial,
                                    const struct ledger_grant *grant) {
+        struct broker *broker = userdata;
         struct shmb_grant message = grant->message;
         uint8_t packet[SHMB_PACKET_MAX];
         SHMB_CLOSE int fd = -1;
 
         if (grant->send_fd) {
-                enum shmb_status status = reopen(userdata, grant->object, grant->writable, &fd);
+                enum shmb_status status = grant_fd_take(broker, grant->object, grant->writable,
+                                                        &fd);
                 if (status != SHMB_STATUS_OK)
                         return status;
                 message.flags |= SHMB_GRANT_HAS_FD;
         }
         peer_send(client->peer, packet, shmb_encode_grant(packet, serial, &message), fd);
+        /* Granted before, so likely to be again. */
+        if (grant->writable && !(message.flags & SHMB_GRANT_ZEROED))
+                grant_fd_prepare(broker, grant->object);
         return SHMB_STATUS_OK;
 }
 
@@ -101,6 +96,7 @@ static void on_work(void *userdata, struct object *object, enum work_kind kind) 
         struct broker *broker = userdata;
         const struct pool_config *pool = object->pool->config;
 
+        grant_fd_drop(broker, object);
         object->work = (struct work){
                 .kind = kind,
                 .fd = object->fd,
@@ -207,8 +203,8 @@ static void handle_fd(struct peer *peer, uint32_t serial, const struct shmb_fd *
         SHMB_CLOSE int fd = -1;
 
         if (status == SHMB_STATUS_OK)
-                status = reopen(peer->broker, object, !(request->flags & SHMB_FD_READONLY),
-                                &fd);
+                status = grant_fd_take(peer->broker, object,
+                                       !(request->flags & SHMB_FD_READONLY), &fd);
         if (status != SHMB_STATUS_OK)
                 refuse_plainly(peer, serial, status);
         else

@@ -101,6 +101,7 @@ struct object {
         struct deadline retry;              /* QUARANTINE */
         struct work work;                   /* the owner's, while work is under way */
         int fd;           /* the memory; the owner's business, -1 until made */
+        int spare_fd;     /* the owner's too: of the next writer's grant; -1: none */
         uint32_t readers; /* leases HELD by readers */
         uint32_t tokens;
         uint16_t class_index;

@@ -119,7 +119,7 @@ struct object *object_new(struct pool *pool, uint32_t class_index, struct domain
         object->class_index = (uint16_t)class_index;
         object->state = OBJECT_MAKING;
         object->since = ledger->now;
-        object->fd = -1;
+        object->fd = object->spare_fd = -1;
         object->retry.kind = DEADLINE_RETRY;
         HASH_ADD(hh, ledger->objects, id, sizeof(object->id), object);
         if (!object->hh.tbl) {
