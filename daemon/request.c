@@ -223,6 +223,15 @@ static enum shmb_status handle_release(struct peer *peer, const struct shmb_rele
         return first;
 }
 
+static enum shmb_status handle_export(struct peer *peer, const struct shmb_export *export) {
+        struct lease *lease = client_lease(peer->client, export->lease);
+
+        /* What is shared has no next writer for a while. */
+        if (lease && lease->object)
+                grant_fd_drop(peer->broker, lease->object);
+        return client_export(peer->client, export);
+}
+
 static enum shmb_status dispatch_first(struct peer *peer, const struct shmb_header *header,
                                        const uint8_t *payload, size_t size) {
         struct shmb_hello hello;
@@ -257,7 +266,7 @@ static enum shmb_status dispatch_one_way(struct peer *peer, const struct shmb_he
         case SHMB_EXPORT:
                 breach = shmb_decode_export(payload, size, &m.export);
                 if (breach == SHMB_STATUS_OK)
-                        status = client_export(peer->client, &m.export);
+                        status = handle_export(peer, &m.export);
                 break;
         default:
                 breach = shmb_decode_revoke(payload, size, &m.revoke);
