@@ -1,74 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures of all tests that run processes (also of ../hostile)."""
-
 import os
-import signal
 import sys
-
-import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-import harness  # noqa: E402
-
-TEST_DEADLINE_S = 60
-
-
-@pytest.fixture(autouse=True)
-def deadline(request):
-    """No test runs longer, and none leaves a descriptor open."""
-    marker = request.node.get_closest_marker("deadline")
-    seconds = marker.args[0] if marker else TEST_DEADLINE_S
-
-    def over(_number, _frame):
-        raise TimeoutError(f"longer than {seconds} s")
-
-    before = harness.open_descriptors(os.getpid())
-    signal.signal(signal.SIGALRM, over)
-    signal.alarm(seconds)
-    yield
-    signal.alarm(0)
-    assert harness.open_descriptors(os.getpid()) == before, "the test left descriptors open"
-
-
-def pytest_configure(config):
-    config.addinivalue_line("markers", "deadline(seconds): more or less time than usual")
-
-
-@pytest.fixture(scope="session")
-def programs():
-    made = harness.Programs()
-    yield made
-    made.remove()
-
-
-@pytest.fixture
-def start(programs):
-    """Starts brokers that are stopped, and checked, at the end of the test."""
-    started = []
-
-    def begin(**options):
-        started.append(harness.Broker(programs, **options))
-        return started[-1]
-
-    yield begin
-    try:
-        while started:
-            started.pop().stop()
-    finally:
-        for broker in started:
-            broker.kill()
-
-
-@pytest.fixture
-def broker(start):
-    """With the rights of the test."""
-    return start()
-
-
-@pytest.fixture
-def system_broker(start):
-    """As the service runs: under a uid of its own."""
-    if not harness.is_root:
-        pytest.skip("acting as other users needs root")
-    return start(uid=harness.BROKER_UID)
+from conftest_shared import *  # noqa: E402,F401,F403

@@ -288,8 +288,9 @@ class Broker:
     """Ready when made. `stop` is part of each test: it checks what is left. With
     `tokens_may_stay` that may be what tokens hold that have a while to live."""
 
-    def __init__(self, programs, *, uid=None, config="", arguments=(), tokens_may_stay=False):
-        self.directory = tempfile.mkdtemp(prefix="shmbroker-test-")
+    def __init__(self, programs, *, uid=None, config="", arguments=(), tokens_may_stay=False,
+                 directory=None):
+        self.directory = directory or tempfile.mkdtemp(prefix="shmbroker-test-")
         os.chmod(self.directory, 0o755)
         self.path = os.path.join(self.directory, "broker.sock")
         self.control_path = os.path.join(self.directory, "control.sock")
@@ -306,7 +307,7 @@ class Broker:
         self._start(programs, uid, list(arguments))
 
     def _start(self, programs, uid, arguments):
-        notify_path = os.path.join(self.directory, "notify")
+        notify_path = os.path.join(self.directory, f"notify-{os.getpid()}-{time.monotonic_ns()}")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.bind(notify_path)
             os.chmod(notify_path, 0o666)

@@ -335,8 +335,11 @@ class Client:
         self.buffers.append(buffer)
         return buffer
 
+    def alloc_unchecked(self, size, **options):
+        return self.take_grant(self.ask_alloc(size, **options))
+
     def alloc(self, size, **options):
-        buffer = self.take_grant(self.ask_alloc(size, **options))
+        buffer = self.alloc_unchecked(size, **options)
         assert buffer.writable and buffer.fd is not None and buffer.capacity >= size
         assert self.word_state(buffer) == P.WORD_HELD
         return buffer
