@@ -445,3 +445,37 @@ size_t rig_reclaimed(const struct rig *rig, const struct client *client,
                      rig->reclaims[i].lease.generation == ref.generation;
         return n;
 }
+
+/* ---- what tests ask and begin with ---- */
+
+enum object_state rig_state_of(struct rig *rig, uint64_t id) {
+        struct object *object;
+
+        HASH_FIND(hh, rig->ledger->objects, &id, sizeof(id), object);
+        assert_non_null(object);
+        return (enum object_state)object->state;
+}
+
+bool rig_is_gone(struct rig *rig, uint64_t id) {
+        struct object *object;
+
+        HASH_FIND(hh, rig->ledger->objects, &id, sizeof(id), object);
+        return !object;
+}
+
+uint64_t rig_id_of(struct rig *rig, struct client *client, struct shmb_lease_ref ref) {
+        return rig_object(rig, client, ref)->id;
+}
+
+int rig_setup(void **state) {
+        static struct rig rig;
+
+        rig_init(&rig);
+        *state = &rig;
+        return 0;
+}
+
+struct rig *rig_begin(void **state) {
+        rig_start(*state);
+        return *state;
+}

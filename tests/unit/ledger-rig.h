@@ -149,3 +149,13 @@ size_t rig_reclaimed(const struct rig *rig, const struct client *client,
 /* ---- ledger-check.c ---- */
 
 void rig_check(const struct rig *rig);
+
+/* ---- what tests ask and begin with ---- */
+
+enum object_state rig_state_of(struct rig *rig, uint64_t id);
+bool rig_is_gone(struct rig *rig, uint64_t id);
+uint64_t rig_id_of(struct rig *rig, struct client *client, struct shmb_lease_ref ref);
+
+/* A test's setup, and its first call. */
+int rig_setup(void **state);
+struct rig *rig_begin(void **state);
