@@ -57,6 +57,7 @@ static void on_timer(evutil_socket_t fd, short what, void *userdata) {
         (void)what;
         broker->timer_at = DEADLINE_NEVER;
         ledger_advance(broker->ledger, now_ns());
+        log_flush_suppressed();
         broker_leave(broker);
 }
 

@@ -23,7 +23,7 @@ struct daemon {
         struct config *config;
         struct run *run; /* --run only */
         struct event_base *base;
-        struct event *on_term, *on_int, *on_run;
+        struct event *on_term, *on_int, *on_hangup, *on_run;
         struct broker *broker;
         const char *made_socket, *made_control; /* to be removed at the end */
         int status;
@@ -138,8 +138,10 @@ static int watch_signals(struct daemon *daemon) {
         }
         daemon->on_term = evsignal_new(base, SIGTERM, on_signal, daemon);
         daemon->on_int = evsignal_new(base, SIGINT, on_signal, daemon);
-        if (!daemon->on_term || !daemon->on_int || event_add(daemon->on_term, NULL) < 0 ||
-            event_add(daemon->on_int, NULL) < 0)
+        daemon->on_hangup = evsignal_new(base, SIGHUP, on_signal, daemon);
+        if (!daemon->on_term || !daemon->on_int || !daemon->on_hangup ||
+            event_add(daemon->on_term, NULL) < 0 || event_add(daemon->on_int, NULL) < 0 ||
+            event_add(daemon->on_hangup, NULL) < 0)
                 return -ENOMEM;
         return 0;
 }
@@ -176,6 +178,8 @@ static void end(struct daemon *daemon) {
                 event_free(daemon->on_term);
         if (daemon->on_int)
                 event_free(daemon->on_int);
+        if (daemon->on_hangup)
+                event_free(daemon->on_hangup);
         if (daemon->on_run)
                 event_free(daemon->on_run);
         if (daemon->base)
