@@ -42,7 +42,7 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
 class Programs:
     """Copies that every uid may execute, wherever the build directory is."""
 
-    NAMES = ("SHMBROKERD", "SHMCAT", "SHMBROKERCTL", "CLIENT_SCENARIOS")
+    NAMES = ("SHMBROKERD", "SHMCAT", "SHMBROKERCTL", "CLIENT_SCENARIOS", "VICTIMS")
 
     def __init__(self):
         self.directory = tempfile.mkdtemp(prefix="shmbroker-programs-")
