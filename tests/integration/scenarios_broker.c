@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/inotify.h>
@@ -17,7 +18,7 @@
 
 struct broker {
         pid_t pid;
-        char directory[64], socket[96], control[96];
+        char directory[64], socket[96], control[96], config[96];
 };
 
 static void file_done(FILE **file) {
@@ -33,18 +34,21 @@ static void broker_done(struct broker *broker) {
         }
         unlink(broker->socket);
         unlink(broker->control);
+        unlink(broker->config);
         rmdir(broker->directory);
 }
 
 #define BROKER SHMB_CLEANUP(broker_done) struct broker
 
 static void broker_main(const struct broker *broker) {
-        char socket[128], control[128];
+        char socket[128], control[128], config[128];
 
         prctl(PR_SET_PDEATHSIG, SIGKILL); /* a scenario that crashes leaves none behind */
         snprintf(socket, sizeof(socket), "--socket=%s", broker->socket);
         snprintf(control, sizeof(control), "--control=%s", broker->control);
-        execl(getenv("SHMBROKERD"), "shmbrokerd", socket, control, "--log-level=error", NULL);
+        snprintf(config, sizeof(config), "--config=%s", broker->config);
+        execl(getenv("SHMBROKERD"), "shmbrokerd", socket, control, config, "--log-level=error",
+              NULL);
         _exit(127);
 }
 
@@ -71,12 +75,22 @@ static int connect_when_up(const struct broker *broker, shmc_client **ret_client
         }
 }
 
+static int write_config(const struct broker *broker) {
+        SHMB_CLEANUP(file_done) FILE *file = fopen(broker->config, "we");
+
+        CHECK(file);
+        CHECK(fputs("[Pool " SMALL_POOL "]\nMemoryMax=4M\nClasses=2M\n", file) >= 0);
+        return 0;
+}
+
 static int broker_start(struct broker *broker, shmc_client **ret_client) {
         CHECK(getenv("SHMBROKERD"));
         strcpy(broker->directory, "/tmp/client_scenarios.XXXXXX");
         CHECK(mkdtemp(broker->directory));
         snprintf(broker->socket, sizeof(broker->socket), "%s/broker", broker->directory);
         snprintf(broker->control, sizeof(broker->control), "%s/control", broker->directory);
+        snprintf(broker->config, sizeof(broker->config), "%s/config", broker->directory);
+        CHECK(write_config(broker) == 0);
         broker->pid = fork();
         if (broker->pid == 0)
                 broker_main(broker);
@@ -118,6 +132,56 @@ static int stopped_broker(void) {
         CHECK(shmc_get_events(client) == POLLIN);
         OK(client, exported(writer, SHMC_EXPORT_CONFIRM, &token));
         CHECK(stats_of(client).held_buffers == 1);
+        return 0;
+}
+
+struct waiting {
+        shmc_client *client;
+        shmc_buffer *buffer;
+        int result;
+};
+
+static void *wait_for_small(void *userdata) {
+        struct shmc_alloc_options options = SHMC_ALLOC_OPTIONS_INIT;
+        struct waiting *waiting = userdata;
+
+        options.pool = SMALL_POOL;
+        options.timeout_ns = SHMC_FOREVER;
+        waiting->result = shmc_alloc(waiting->client, 2 * MIB, &options, &waiting->buffer);
+        return NULL;
+}
+
+/*
+ * One thread waits for memory; another's release of it cannot be sent at once, and no further
+ * call is made: the waiting thread has to send it.
+ */
+static int stopped_and_waiting(void) {
+        struct shmc_alloc_options options = SHMC_ALLOC_OPTIONS_INIT;
+        struct waiting waiting = { 0 };
+        BROKER broker = { 0 };
+        CLIENT client = NULL;
+        shmc_buffer *buffers[402];
+        pthread_t thread;
+        int status;
+
+        options.flags = SHMC_ALLOC_UNCACHED;
+        OK(NULL, broker_start(&broker, &client));
+        for (int i = 0; i < 400; i++)
+                OK(client, shmc_alloc(client, 4 * KIB, &options, &buffers[i]));
+        options.pool = SMALL_POOL;
+        for (int i = 400; i < 402; i++)
+                OK(client, shmc_alloc(client, 2 * MIB, &options, &buffers[i]));
+        waiting.client = client;
+        CHECK(pthread_create(&thread, NULL, wait_for_small, &waiting) == 0);
+        CHECK(kill(broker.pid, SIGSTOP) == 0);
+        CHECK(waitpid(broker.pid, &status, WUNTRACED) == broker.pid && WIFSTOPPED(status));
+        for (int i = 0; i < 402; i++)
+                shmc_buffer_unref(buffers[i]);
+        CHECK(shmc_get_events(client) & POLLOUT);
+        CHECK(kill(broker.pid, SIGCONT) == 0);
+        pthread_join(thread, NULL);
+        OK(client, waiting.result);
+        shmc_buffer_unref(waiting.buffer);
         return 0;
 }
 
@@ -265,7 +329,11 @@ static int no_address_space(void) {
 }
 
 const struct scenario broker_scenarios[] = {
-        { "stopped-broker", stopped_broker },     { "broker-killed", broker_killed },
-        { "broker-shut-down", broker_shut_down }, { "no-descriptors", no_descriptors },
-        { "no-address-space", no_address_space }, { NULL, NULL },
+        { "stopped-broker", stopped_broker },
+        { "stopped-and-waiting", stopped_and_waiting },
+        { "broker-killed", broker_killed },
+        { "broker-shut-down", broker_shut_down },
+        { "no-descriptors", no_descriptors },
+        { "no-address-space", no_address_space },
+        { NULL, NULL },
 };

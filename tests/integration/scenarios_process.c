@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -27,6 +28,7 @@ static int child_ended_well(pid_t pid) {
 struct inherited {
         shmc_client *client;
         shmc_buffer *writer, *reader;
+        void *written, *read;
         struct shmc_token token;
 };
 
@@ -38,6 +40,9 @@ static int in_forked_child(struct inherited *i) {
         char text[256] = "";
         int fd = -1;
 
+        /* Before anything else can be mapped there. */
+        CHECK(msync(i->written, KIB, MS_ASYNC) < 0 && errno == ENOMEM);
+        CHECK(msync(i->read, KIB, MS_ASYNC) < 0 && errno == ENOMEM);
         EXPECT(NULL, shmc_alloc(i->client, 1, NULL, &buffer), -ECHILD);
         EXPECT(NULL, shmc_import(i->client, &i->token, NULL, &buffer), -ECHILD);
         EXPECT(NULL, shmc_alloc_start(i->client, 1, NULL, NULL, NULL, &request, &buffer),
@@ -79,6 +84,8 @@ static int fork_child(void) {
         shmc_buffer_unref(cached);
         OK(i.client, exported(i.writer, 0, &i.token));
         OK(i.client, shmc_import(i.client, &i.token, NULL, &i.reader));
+        i.written = shmc_buffer_data(i.writer);
+        i.read = shmc_buffer_data(i.reader);
         pid_t pid = fork();
         if (pid == 0)
                 _exit(in_forked_child(&i) == 0 ? 0 : 1);
