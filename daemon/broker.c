@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "cleanup.h"
+#include "closer.h"
 #include "control.h"
 #include "grant-fd.h"
 #include "listener.h"
@@ -115,7 +116,8 @@ static void on_counts(void *userdata, struct control_counts *ret_counts) {
         const struct broker *broker = userdata;
 
         *ret_counts = broker->counts;
-        ret_counts->connections = broker->n_peers;
+        /* One that is still being closed is there, as far as the kernel goes. */
+        ret_counts->connections = broker->n_peers + closer_pending(broker->closer);
 }
 
 static int start(struct broker *broker, struct broker_sockets *sockets) {
@@ -134,6 +136,9 @@ static int start(struct broker *broker, struct broker_sockets *sockets) {
         if (broker->own_fds < 0)
                 return -errno;
         r = sweep_init(broker);
+        if (r < 0)
+                return r;
+        r = closer_new(&broker->closer);
         if (r < 0)
                 return r;
         r = workers_new(&broker->workers, broker->base, broker->config->workers, on_work_done,
@@ -194,6 +199,7 @@ struct broker *broker_free(struct broker *broker) {
         for (struct peer *peer = broker->peers; peer; peer = peer->next)
                 peer_doom(peer, SHMB_STATUS_SHUTDOWN, "the broker is shutting down");
         peers_reap(broker);
+        broker->closer = closer_free(broker->closer);
         broker->workers = workers_free(broker->workers);
         if (broker->ledger)
                 close_objects(broker);

@@ -8,6 +8,7 @@
 #include "control.h"
 #include "ledger/ledger.h"
 
+struct closer;
 struct listener;
 struct peer;
 struct uid_connections;
@@ -18,6 +19,7 @@ struct broker {
         struct event_base *base;
         struct ledger *ledger;
         struct workers *workers;
+        struct closer *closer;
         struct listener *listener;
         struct control *control;
         struct control_counts counts; /* all but the connections */

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "cleanup.h"
+#include "closer.h"
 #include "log.h"
 #include "packet.h"
 #include "peer.h"
@@ -72,6 +73,7 @@ static const char *over_limit(struct broker *broker, uid_t uid) {
         return NULL;
 }
 
+/* Consumes `fd`. */
 static void turn_away(struct broker *broker, int fd, const struct socket_peer *who,
                       const char *limit) {
         struct shmb_goodbye goodbye = { .status = SHMB_STATUS_TOO_MANY_CLIENTS };
@@ -80,6 +82,7 @@ static void turn_away(struct broker *broker, int fd, const struct socket_peer *w
         memcpy(goodbye.text, limit, strlen(limit) + 1);
         size_t size = shmb_encode_goodbye(packet, &goodbye);
         (void)shmb_packet_send(fd, packet, size, -1, MSG_DONTWAIT);
+        closer_close(broker->closer, fd);
         broker->counts.refused++;
         log_limited(LOG_LEVEL_WARNING,
                     LOG_FIELDS(LOG_NUMBER("pid", who->pid), LOG_NUMBER("uid", who->uid),
@@ -87,8 +90,7 @@ static void turn_away(struct broker *broker, int fd, const struct socket_peer *w
                     "client turned away");
 }
 
-static void welcome(struct broker *broker, int connection) {
-        SHMB_CLOSE int fd = connection;
+static void welcome(struct broker *broker, int fd) {
         struct socket_peer who = { 0 };
         int r = socket_identify(fd, &who);
 
@@ -96,16 +98,22 @@ static void welcome(struct broker *broker, int connection) {
         if (r < 0) {
                 log_limited(LOG_LEVEL_WARNING, LOG_NO_FIELDS, "cannot identify a client: %s",
                             strerror(-r));
+                closer_close(broker->closer, fd);
                 return;
         }
         const char *limit = over_limit(broker, who.uid);
-        if (limit)
+        if (limit) {
                 turn_away(broker, fd, &who, limit);
-        if (limit || count_in(broker, who.uid) < 0) {
                 free(who.gids);
                 return;
         }
-        r = peer_new(broker, shmb_steal_fd(&fd), &who);
+        r = count_in(broker, who.uid);
+        if (r == 0) {
+                r = peer_new(broker, fd, &who);
+        } else {
+                closer_close(broker->closer, fd);
+                free(who.gids);
+        }
         if (r < 0)
                 log_limited(LOG_LEVEL_WARNING, LOG_NO_FIELDS, "cannot serve a client: %s",
                             strerror(-r));

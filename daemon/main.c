@@ -72,6 +72,7 @@ static int open_sockets(struct daemon *daemon, struct broker_sockets *ret_socket
                                         config->socket_gid, &daemon->made_control);
         if (r < 0)
                 return r;
+        socket_refuse_descriptors(control_fd);
         ret_sockets->data = shmb_steal_fd(&data_fd);
         ret_sockets->control = shmb_steal_fd(&control_fd);
         return 0;

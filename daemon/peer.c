@@ -9,6 +9,7 @@
 #include <utlist.h>
 
 #include "cleanup.h"
+#include "closer.h"
 #include "listener.h"
 #include "log.h"
 #include "packet.h"
@@ -43,7 +44,7 @@ int peer_new(struct broker *broker, int fd, struct socket_peer *who) {
         int size = SEND_BUFFER;
 
         if (!peer) {
-                shmb_close(fd);
+                closer_close(broker->closer, fd);
                 listener_left(broker, who->uid);
                 free(who->gids);
                 return -ENOMEM;
@@ -80,7 +81,7 @@ struct peer *peer_free(struct peer *peer) {
         event_del(&peer->retry);
         sweep_unwatch(broker, peer, peer->fd);
         outq_deinit(&peer->out);
-        shmb_close(peer->fd);
+        closer_close(broker->closer, peer->fd);
         DL_DELETE(broker->peers, peer);
         broker->n_peers--;
         listener_left(broker, peer->who.uid);
@@ -200,6 +201,14 @@ static const char *outcome_reason(int outcome, enum shmb_status *ret_status) {
         }
 }
 
+/* Is there a packet? Descriptors stay in the socket, where closer.h sees to their end. */
+static int look(struct peer *peer) {
+        int r = shmb_packet_peek(peer->fd, MSG_DONTWAIT);
+
+        /* It closed with replies unread. That is told once, before what it sent until then. */
+        return r == -ECONNRESET ? shmb_packet_peek(peer->fd, MSG_DONTWAIT) : r;
+}
+
 /* One packet; false when there is nothing more to read. */
 static bool read_one(struct peer *peer, size_t *ret_size) {
         uint8_t packet[SHMB_PACKET_MAX];
@@ -207,9 +216,8 @@ static bool read_one(struct peer *peer, size_t *ret_size) {
         SHMB_CLOSE int fd = -1;
         enum shmb_status status;
 
-        int r = shmb_packet_receive(peer->fd, packet, sizeof(packet), MSG_DONTWAIT, &size, &fd);
-        /* It closed with replies unread. That is told once, before what it sent until then. */
-        if (r == -ECONNRESET)
+        int r = look(peer);
+        if (r == SHMB_PACKET_OK)
                 r = shmb_packet_receive(peer->fd, packet, sizeof(packet), MSG_DONTWAIT, &size,
                                         &fd);
         if (r == -EAGAIN)
@@ -217,10 +225,6 @@ static bool read_one(struct peer *peer, size_t *ret_size) {
         if (r != SHMB_PACKET_OK) {
                 const char *reason = outcome_reason(r, &status);
                 peer_doom(peer, status, reason);
-                return false;
-        }
-        if (fd >= 0) {
-                peer_doom(peer, SHMB_STATUS_UNEXPECTED_FD, "sent a descriptor");
                 return false;
         }
         request_handle(peer, packet, size);

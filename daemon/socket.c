@@ -15,6 +15,11 @@
 
 #include "cleanup.h"
 
+/* Linux 6.16. */
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
+
 /* Connections the kernel keeps for us while we are busy; it lowers this to its own limit. */
 #define BACKLOG 1024
 
@@ -116,6 +121,12 @@ int socket_listen(const char *address, int type, mode_t mode, gid_t gid, char *e
 void socket_unlink(const char *address) {
         if (address && address[0] == '/')
                 unlink(address);
+}
+
+void socket_refuse_descriptors(int fd) {
+        int off = 0;
+
+        (void)setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off));
 }
 
 /* The caller owns the list, which has room for one more; NULL, with errno set, on failure. */

@@ -17,6 +17,13 @@ int socket_listen(const char *address, int type, mode_t mode, gid_t gid, char *e
 /* Removes the file of a socket this process made; nothing for an abstract name. */
 void socket_unlink(const char *address);
 
+/*
+ * Whoever connects to this listening socket can attach no descriptor to what it sends: a
+ * reader that does not ask for them would have to close them. Before Linux 6.16 it has no
+ * effect.
+ */
+void socket_refuse_descriptors(int fd);
+
 struct socket_peer {
         pid_t pid;
         uid_t uid;

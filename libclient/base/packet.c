@@ -39,6 +39,21 @@ int shmb_packet_send(int socket, const void *packet, size_t size, int fd, int fl
         return sent < 0 ? -errno : 0;
 }
 
+int shmb_packet_peek(int socket, int flags) {
+        struct msghdr message = { 0 };
+        ssize_t size;
+
+        do
+                size = recvmsg(socket, &message, flags | MSG_PEEK | MSG_TRUNC);
+        while (size < 0 && errno == EINTR);
+        if (size < 0)
+                return -errno;
+        /* With no room at all for control data, none of it is made for us. */
+        if (message.msg_flags & MSG_CTRUNC)
+                return SHMB_PACKET_LOST_FDS;
+        return size == 0 ? SHMB_PACKET_END : SHMB_PACKET_OK;
+}
+
 /* Takes the first descriptor out of the control data and closes the others; counts all. */
 static size_t take_fds(struct msghdr *message, int *ret_fd) {
         size_t count = 0;

@@ -17,9 +17,16 @@ enum shmb_packet_outcome {
         SHMB_PACKET_OK = 0,
         SHMB_PACKET_END = 1,       /* the peer closed */
         SHMB_PACKET_TRUNCATED = 2, /* longer than the room given */
-        SHMB_PACKET_LOST_FDS = 3,  /* this process, or the control space, had no room */
+        SHMB_PACKET_LOST_FDS = 3,  /* there was no room for them; to a peek: some are there */
         SHMB_PACKET_MANY_FDS = 4,  /* more than one came; all were closed */
 };
+
+/*
+ * Looks at the next packet without taking it, nor what it carries. `flags` as for recvmsg(2);
+ * MSG_PEEK is added. Returns SHMB_PACKET_OK, or SHMB_PACKET_LOST_FDS if descriptors are
+ * attached, or SHMB_PACKET_END, or -errno (-EAGAIN: nothing there).
+ */
+int shmb_packet_peek(int socket, int flags);
 
 /*
  * Receives one packet into `packet` of `room` bytes. `flags` as for recvmsg(2);

@@ -57,6 +57,31 @@ static void test_bytes(void **state) {
         assert_int_equal(size, 3);
 }
 
+static void test_peek(void **state) {
+        PAIR pair = pair_new();
+        char packet[16];
+        size_t size = 0;
+        int fd = -1;
+
+        (void)state;
+        assert_int_equal(shmb_packet_peek(pair.b, MSG_DONTWAIT), -EAGAIN);
+        assert_int_equal(shmb_packet_send(pair.a, "hello", 5, -1, 0), 0);
+        assert_int_equal(shmb_packet_send(pair.a, "you", 3, pair.a, 0), 0);
+        /* Looking takes nothing, and brings no descriptor into the process. */
+        for (int i = 0; i < 2; i++)
+                assert_int_equal(shmb_packet_peek(pair.b, MSG_DONTWAIT), SHMB_PACKET_OK);
+        assert_int_equal(receive(pair.b, packet, sizeof(packet), &size, &fd), SHMB_PACKET_OK);
+        assert_int_equal(size, 5);
+        int before = count_fds();
+        for (int i = 0; i < 2; i++)
+                assert_int_equal(shmb_packet_peek(pair.b, MSG_DONTWAIT), SHMB_PACKET_LOST_FDS);
+        assert_int_equal(count_fds(), before);
+        assert_int_equal(receive(pair.b, packet, sizeof(packet), &size, &fd), SHMB_PACKET_OK);
+        shmb_closep(&fd);
+        shmb_closep(&pair.a);
+        assert_int_equal(shmb_packet_peek(pair.b, MSG_DONTWAIT), SHMB_PACKET_END);
+}
+
 static void test_descriptor(void **state) {
         PAIR pair = pair_new();
         SHMB_CLOSE int sent = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -220,6 +245,7 @@ static void test_unread_descriptors(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 fd_test(test_bytes),
+                fd_test(test_peek),
                 fd_test(test_descriptor),
                 fd_test(test_nothing_there),
                 fd_test(test_end),
