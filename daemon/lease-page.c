@@ -27,3 +27,10 @@ int lease_page_new(uint32_t slots, shmb_word **ret_words, size_t *ret_size, int 
         *ret_fd = shmb_steal_fd(&fd);
         return 0;
 }
+
+void lease_page_free(shmb_word *words, size_t size) {
+        if (!words)
+                return;
+        (void)madvise(words, size, MADV_REMOVE);
+        munmap(words, size);
+}

@@ -11,3 +11,9 @@
  * mapping, *ret_size bytes, and the descriptor, which is the client's copy to be. 0 or -errno.
  */
 int lease_page_new(uint32_t slots, shmb_word **ret_words, size_t *ret_size, int *ret_fd);
+
+/*
+ * Unmaps it, and takes its memory away: a client that keeps it mapped sees zeros, and cannot
+ * make the broker pay for it any longer. Accepts NULL.
+ */
+void lease_page_free(shmb_word *words, size_t size);

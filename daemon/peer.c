@@ -4,12 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <utlist.h>
 
 #include "cleanup.h"
 #include "closer.h"
+#include "lease-page.h"
 #include "listener.h"
 #include "log.h"
 #include "packet.h"
@@ -74,8 +74,7 @@ struct peer *peer_free(struct peer *peer) {
 
         if (peer->client)
                 client_leave(peer->client);
-        if (peer->words)
-                munmap(peer->words, peer->words_size);
+        lease_page_free(peer->words, peer->words_size);
         event_del(&peer->readable);
         event_del(&peer->writable);
         event_del(&peer->retry);

@@ -69,3 +69,18 @@ def test_descriptor_of_one_too_many(start):
                                  lambda s: s["connection_counters"]["refused"] == 1)
             witness.sync()
             broker.control.until("closed", lambda s: s["connections"] == 1)
+
+
+# ---- the lease page --------------------------------------------------------------------
+
+def test_lease_page_of_one_that_left(broker):
+    """Kept mapped, its memory would be the broker's for ever."""
+    with broker.client(greet=False) as client:
+        client.send(wire.hello(1, slots=16383))
+        page = client.answer(1).fd
+    try:
+        broker.control.until("left", lambda s: s["connections"] == 0)
+        assert os.fstat(page).st_blocks == 0
+        assert os.pread(page, 8, 0) == bytes(8)
+    finally:
+        os.close(page)
