@@ -6,6 +6,17 @@
 #include "cleanup.h"
 #include "memfd.h"
 
+/* Whoever needs a descriptor now goes before those who may need one later. */
+static int reopen(struct broker *broker, struct object *object, bool writable) {
+        int fd = shmb_memfd_reopen_in(broker->own_fds, object->fd, writable);
+
+        if ((fd != -EMFILE && fd != -ENFILE) || broker->n_spare_fds == 0)
+                return fd;
+        for (struct object *o = broker->ledger->objects; o; o = o->hh.next)
+                grant_fd_drop(broker, o);
+        return shmb_memfd_reopen_in(broker->own_fds, object->fd, writable);
+}
+
 enum shmb_status grant_fd_take(struct broker *broker, struct object *object, bool writable,
                                int *ret_fd) {
         int fd;
@@ -14,7 +25,7 @@ enum shmb_status grant_fd_take(struct broker *broker, struct object *object, boo
                 broker->n_spare_fds--;
                 fd = shmb_steal_fd(&object->spare_fd);
         } else {
-                fd = shmb_memfd_reopen_in(broker->own_fds, object->fd, writable);
+                fd = reopen(broker, object, writable);
         }
         if (fd < 0)
                 return fd == -ENOMEM ? SHMB_STATUS_NO_MEMORY : SHMB_STATUS_NO_DESCRIPTORS;

@@ -44,33 +44,27 @@ struct ledger_grant grant_describe(const struct lease *lease, uint64_t length, b
         };
 }
 
-void grant_writer(struct client *client, uint32_t serial, struct object *object,
-                  struct domain *domain, uint64_t length) {
+/* Hands an object to a client for writing; if that fails, it is to be settled. */
+static enum shmb_status grant_writer(struct client *client, uint32_t serial,
+                                     struct object *object, struct domain *domain,
+                                     uint64_t length) {
         struct ledger *ledger = client->ledger;
-        struct refusal refusal = { 0 };
 
         object_set_state(object, OBJECT_LEASED);
         object_set_domain(object, domain);
         struct lease *lease = lease_new(client, object, true);
-        if (!lease) {
-                refusal_set(&refusal, SHMB_STATUS_NO_MEMORY, 0, 0,
-                            "the broker has no memory for the lease");
-                refuse(client, serial, &refusal);
-                object_settle(object);
-                return;
-        }
+        if (!lease)
+                return SHMB_STATUS_NO_MEMORY;
         struct ledger_grant grant = grant_describe(lease, length, true);
         enum shmb_status status = ledger->ops->granted(ledger->userdata, client, serial,
                                                        &grant);
         if (status != SHMB_STATUS_OK) {
                 lease_end(lease);
-                refusal_set(&refusal, status, 0, 0, "%s", shmb_status_text(status));
-                refuse(client, serial, &refusal);
-                object_settle(object);
-                return;
+                return status;
         }
         object->pool->count.grants++;
         object->fresh = false;
+        return SHMB_STATUS_OK;
 }
 
 /* ---- the line ---- */
@@ -139,15 +133,26 @@ static void waiter_refuse(struct waiter *waiter, const struct refusal *refusal) 
 }
 
 static void waiter_grant(struct waiter *waiter, struct object *object) {
-        struct client *client = waiter->client;
-        struct domain *domain = waiter->domain;
-        uint32_t serial = waiter->serial;
-        uint64_t size = waiter->size;
+        struct ledger *ledger = waiter->client->ledger;
+        struct refusal refusal = { 0 };
+        enum shmb_status status = grant_writer(waiter->client, waiter->serial, object,
+                                               waiter->domain, waiter->size);
 
-        domain->references++;
-        waiter_free(waiter);
-        grant_writer(client, serial, object, domain, size);
-        domain_unref(domain);
+        if (status == SHMB_STATUS_OK) {
+                waiter_free(waiter);
+                return;
+        }
+        /* What nobody uses costs descriptors, too: some of it goes before anyone is refused. */
+        if (status == SHMB_STATUS_NO_DESCRIPTORS && !waiter->retried &&
+            reclaim_bytes(ledger, 1)) {
+                waiter->retried = true;
+                if (!waiter->in_line)
+                        line_join(waiter, true);
+        } else {
+                refusal_set(&refusal, status, 0, 0, "%s", shmb_status_text(status));
+                waiter_refuse(waiter, &refusal);
+        }
+        object_settle(object);
 }
 
 /* Memory for it is reserved: it leaves the line and waits for its own object only. */
@@ -198,6 +203,9 @@ static enum attempt attempt(struct waiter *waiter, struct refusal *refusal) {
                 waiter_refuse(waiter, refusal);
                 return ATTEMPT_DONE;
         }
+        /* The kernel refused once: what was given up then must be gone first. */
+        if (waiter->retried && anything_retiring(pool->ledger))
+                return ATTEMPT_SOON;
         switch (reclaim_uid_room(waiter->domain, capacity, refusal)) {
         case ROOM_NOW:
                 break;
@@ -212,9 +220,6 @@ static enum attempt attempt(struct waiter *waiter, struct refusal *refusal) {
                 waiter_grant(waiter, object);
                 return ATTEMPT_DONE;
         }
-        /* The kernel refused once: what was given up then must be gone first. */
-        if (waiter->retried && anything_retiring(pool->ledger))
-                return ATTEMPT_SOON;
         switch (reclaim_room(pool, capacity, refusal)) {
         case ROOM_NOW:
                 waiter_make(waiter);

@@ -89,9 +89,6 @@ void waiter_timed_out(struct waiter *waiter);
 /* Takes it out of everything and frees it. */
 struct waiter *waiter_free(struct waiter *waiter);
 
-/* Hands an object to a client for writing. */
-void grant_writer(struct client *client, uint32_t serial, struct object *object,
-                  struct domain *domain, uint64_t length);
 struct ledger_grant grant_describe(const struct lease *lease, uint64_t length, bool send_fd);
 
 /* ---- reclaim.c ---- */

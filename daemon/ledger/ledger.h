@@ -188,7 +188,7 @@ struct waiter {
         uint16_t class_index;
         bool in_line;
         bool may_wait; /* came with a timeout */
-        bool retried;  /* the kernel refused memory once already */
+        bool retried;  /* the kernel refused memory or a descriptor once already */
 };
 
 enum token_fate { /* the status an import gets once it is over */

@@ -237,6 +237,9 @@ enum shmb_status client_import(struct client *client, uint32_t serial, const uin
                 return status;
         status = token->flags & SHMB_EXPORT_TRANSFER ? import_writer(client, serial, token)
                                                      : import_reader(client, serial, token);
+        /* The next one shall find descriptors: what nobody uses costs some. */
+        if (status == SHMB_STATUS_NO_DESCRIPTORS)
+                reclaim_bytes(ledger, 1);
         if (status != SHMB_STATUS_OK)
                 return status;
         token->imports++;

@@ -134,6 +134,25 @@ static void test_grant_that_cannot_be_sent(void **state) {
         rig_finish(rig);
 }
 
+/* Descriptors run out where too many objects lie about: those go first. */
+static void test_grant_waits_for_a_descriptor(void **state) {
+        struct rig *rig = rig_begin(state);
+        struct client *client = rig_join(rig, UID_A);
+        struct shmb_lease_ref small = rig_get(rig, client, PAGE);
+        struct shmb_lease_ref large = rig_get(rig, client, 4 * PAGE);
+
+        rig_release(rig, client, small, 0);
+        rig_release(rig, client, large, 0);
+        rig->grant_status = SHMB_STATUS_NO_DESCRIPTORS;
+        uint32_t serial = rig_ask(rig, client, "default", 4 * PAGE, 0);
+        assert_true(rig_waits(rig, serial));
+        assert_int_equal(rig_pending(rig, WORK_RETIRE), 1);
+        rig_do(rig, WORK_RETIRE, 0);
+        assert_int_equal(rig_status(rig, serial), SHMB_STATUS_OK);
+        assert_true(rig->ledger->bytes == 4 * PAGE);
+        rig_finish(rig);
+}
+
 static void test_lease_page_full(void **state) {
         struct rig *rig = rig_begin(state);
         struct client *client = rig_join_slots(rig, UID_A, 2), *other = rig_join(rig, UID_A);
@@ -478,6 +497,7 @@ int main(void) {
                 LIFE(test_making_fails),
                 LIFE(test_making_fails_until_the_unused_is_gone),
                 LIFE(test_grant_that_cannot_be_sent),
+                LIFE(test_grant_waits_for_a_descriptor),
                 LIFE(test_lease_page_full),
                 LIFE(test_lease_page_fills_while_making),
                 LIFE(test_preallocation),
