@@ -33,6 +33,7 @@ int outq_put(struct outq *queue, const void *packet, size_t size, int fd) {
                 queue->first = new;
         queue->last = new;
         queue->count++;
+        queue->n_fds += fd >= 0;
         return 0;
 }
 
@@ -43,6 +44,7 @@ static void drop_first(struct outq *queue) {
         if (!queue->first)
                 queue->last = NULL;
         queue->count--;
+        queue->n_fds -= first->fd >= 0;
         shmb_close(first->fd);
         free(first);
 }

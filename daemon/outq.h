@@ -10,7 +10,7 @@ struct outq_packet;
 /* Zero-initialised. */
 struct outq {
         struct outq_packet *first, *last;
-        uint32_t count;
+        uint32_t count, n_fds;
 };
 
 /* Copies the packet and consumes `fd` (-1: none), also on failure. 0 or -ENOMEM. */

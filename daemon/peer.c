@@ -2,7 +2,6 @@
 #include "peer.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <utlist.h>
@@ -17,12 +16,8 @@
 
 /* One peer's turn in the event loop. */
 #define PACKETS_PER_TURN 32
-/* Bounds what lies unread in the kernel, descriptors above all, for a peer that is slow. */
-#define SEND_BUFFER (32 << 10)
-#define RETRY_FLIGHT_US 5000
 
 static void on_readable(evutil_socket_t fd, short what, void *userdata);
-static void on_writable(evutil_socket_t fd, short what, void *userdata);
 
 static void log_peer(enum log_level level, const struct peer *peer, const char *what,
                      const char *reason) {
@@ -41,7 +36,6 @@ int peer_new(struct broker *broker, int fd, struct socket_peer *who) {
                 .tv_usec = (suseconds_t)(broker->config->hello_timeout_ns % 1000000000u /
                                          1000u),
         };
-        int size = SEND_BUFFER;
 
         if (!peer) {
                 closer_close(broker->closer, fd);
@@ -54,11 +48,9 @@ int peer_new(struct broker *broker, int fd, struct socket_peer *who) {
         peer->who = *who;
         DL_APPEND(broker->peers, peer);
         broker->n_peers++;
-        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
         event_assign(&peer->readable, broker->base, fd, EV_READ | EV_PERSIST, on_readable,
                      peer);
-        event_assign(&peer->writable, broker->base, fd, EV_WRITE, on_writable, peer);
-        evtimer_assign(&peer->retry, broker->base, on_writable, peer);
+        peer_send_init(peer);
         int r = sweep_watch(broker, peer, fd);
         if (r == 0 && event_add(&peer->readable, &hello) < 0)
                 r = -ENOMEM;
@@ -76,10 +68,8 @@ struct peer *peer_free(struct peer *peer) {
                 client_leave(peer->client);
         lease_page_free(peer->words, peer->words_size);
         event_del(&peer->readable);
-        event_del(&peer->writable);
-        event_del(&peer->retry);
         sweep_unwatch(broker, peer, peer->fd);
-        outq_deinit(&peer->out);
+        peer_send_deinit(peer);
         closer_close(broker->closer, peer->fd);
         DL_DELETE(broker->peers, peer);
         broker->n_peers--;
@@ -123,63 +113,6 @@ void peers_reap(struct broker *broker) {
                 }
                 peer_free(peer);
         }
-}
-
-/* Arms whatever lets the queue move again. */
-static void wait_to_send(struct peer *peer, int why) {
-        struct timeval retry = { .tv_usec = RETRY_FLIGHT_US };
-
-        if (why == -EAGAIN)
-                (void)event_add(&peer->writable, NULL);
-        else if (why == -ETOOMANYREFS) /* descriptors in flight: no event tells when */
-                (void)evtimer_add(&peer->retry, &retry);
-        else
-                peer_doom(peer, SHMB_STATUS_OK, "connection lost while sending");
-}
-
-static void on_writable(evutil_socket_t fd, short what, void *userdata) {
-        struct peer *peer = userdata;
-
-        (void)what;
-        (void)fd;
-        if (peer->doomed)
-                return;
-        int r = outq_flush(&peer->out, peer->fd);
-        if (r < 0)
-                wait_to_send(peer, r);
-}
-
-void peer_send(struct peer *peer, const void *packet, size_t size, int fd) {
-        int r = -EAGAIN;
-
-        if (peer->doomed)
-                return;
-        if (peer->out.count == 0)
-                r = shmb_packet_send(peer->fd, packet, size, fd, MSG_DONTWAIT);
-        if (r == 0)
-                return;
-        if (r != -EAGAIN && r != -ETOOMANYREFS) {
-                peer_doom(peer, SHMB_STATUS_OK, "connection lost while sending");
-                return;
-        }
-        int copy = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
-        if (fd >= 0 && copy < 0) {
-                peer_doom(peer, SHMB_STATUS_NO_DESCRIPTORS, "no descriptor left to queue");
-                return;
-        }
-        bool first = peer->out.count == 0;
-        if (peer->out.count >= peer->broker->config->queue_max) {
-                shmb_close(copy);
-                peer_doom(peer, SHMB_STATUS_SLOW_READER,
-                          "replies not read: QueueMax= packets are waiting");
-                return;
-        }
-        if (outq_put(&peer->out, packet, size, copy) < 0) {
-                peer_doom(peer, SHMB_STATUS_NO_MEMORY, "no memory to queue a reply");
-                return;
-        }
-        if (first)
-                wait_to_send(peer, r);
 }
 
 static const char *outcome_reason(int outcome, enum shmb_status *ret_status) {

@@ -17,16 +17,18 @@ struct peer {
         struct socket_peer who;
         shmb_word *words; /* its lease page */
         size_t words_size;
-        struct outq out;
         struct event readable;
-        struct event writable, retry; /* one is pending only while `out` is not empty */
-        struct peer *prev, *next;     /* of the broker */
+        struct outq out;
+        struct event writable, retry;  /* one is pending while `out` is not empty */
+        struct shmb_reclaim *reclaims; /* not sent yet; usually NULL */
+        struct peer *prev, *next;      /* of the broker */
         struct peer *next_doomed;
         const char *reason; /* why it is doomed; static */
         enum shmb_status status;
         uint32_t undecided; /* imports being postponed */
         int fd;
         bool doomed, greeted;
+        bool deaf; /* it does not receive any more */
 };
 
 /* `fd` and `who->gids` are consumed, also on failure. 0 or -errno. */
@@ -34,12 +36,6 @@ int peer_new(struct broker *broker, int fd, struct socket_peer *who);
 
 /* At once; nobody may be using it. Accepts NULL, returns NULL. */
 struct peer *peer_free(struct peer *peer);
-
-/*
- * Sends, or queues; `fd` is borrowed. A peer whose queue is full, or whose socket fails, is
- * doomed.
- */
-void peer_send(struct peer *peer, const void *packet, size_t size, int fd);
 
 /*
  * Disconnects it soon, with GOODBYE{status, text} unless status is OK. `reason` is static
@@ -52,6 +48,17 @@ void peers_reap(struct broker *broker);
 
 /* Reads packets until the socket is empty or `most_bytes` were read. */
 void peer_read(struct peer *peer, size_t most_bytes);
+
+/* ---- peer-send.c ---- */
+
+void peer_send_init(struct peer *peer);
+void peer_send_deinit(struct peer *peer);
+
+/* Sends, or queues; `fd` is consumed. A peer whose queue is full is doomed. */
+void peer_send(struct peer *peer, const void *packet, size_t size, int fd);
+
+/* Sends RECLAIM for that lease, soon, and with as many others as there are until then. */
+void peer_reclaim(struct peer *peer, struct shmb_lease_ref lease);
 
 /* ---- request.c ---- */
 

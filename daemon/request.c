@@ -71,7 +71,8 @@ static enum shmb_status on_granted(void *userdata, struct client *client, uint32
                         return status;
                 message.flags |= SHMB_GRANT_HAS_FD;
         }
-        peer_send(client->peer, packet, shmb_encode_grant(packet, serial, &message), fd);
+        peer_send(client->peer, packet, shmb_encode_grant(packet, serial, &message),
+                  shmb_steal_fd(&fd));
         /* Granted before, so likely to be again. */
         if (grant->writable && !(message.flags & SHMB_GRANT_ZEROED))
                 grant_fd_prepare(broker, grant->object);
@@ -85,11 +86,8 @@ static void on_refused(void *userdata, struct client *client, uint32_t serial,
 }
 
 static void on_reclaim(void *userdata, struct client *client, struct shmb_lease_ref lease) {
-        struct shmb_reclaim reclaim = { .count = 1, .leases = { lease } };
-        uint8_t packet[SHMB_PACKET_MAX];
-
         (void)userdata;
-        peer_send(client->peer, packet, shmb_encode_reclaim(packet, &reclaim), -1);
+        peer_reclaim(client->peer, lease);
 }
 
 static void on_work(void *userdata, struct object *object, enum work_kind kind) {
@@ -168,7 +166,8 @@ static void handle_hello(struct peer *peer, const struct shmb_header *header,
                 .max_ttl_ms = config->token_ttl_max_ns / 1000000u,
                 .client_id = peer->client->id,
         };
-        peer_send(peer, packet, shmb_encode_welcome(packet, header->serial, &welcome), fd);
+        peer_send(peer, packet, shmb_encode_welcome(packet, header->serial, &welcome),
+                  shmb_steal_fd(&fd));
 }
 
 static bool may_ask_more(struct peer *peer) {
@@ -208,7 +207,8 @@ static void handle_fd(struct peer *peer, uint32_t serial, const struct shmb_fd *
         if (status != SHMB_STATUS_OK)
                 refuse_plainly(peer, serial, status);
         else
-                peer_send(peer, packet, shmb_encode_empty(packet, SHMB_DESCRIPTOR, serial), fd);
+                peer_send(peer, packet, shmb_encode_empty(packet, SHMB_DESCRIPTOR, serial),
+                          shmb_steal_fd(&fd));
 }
 
 /* Every entry is looked at; the first failure is the answer. */

@@ -3,12 +3,14 @@
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import struct
 
 import pytest
 
+from harness import open_descriptors
 from wire import P
 import wire
 
@@ -84,3 +86,62 @@ def test_lease_page_of_one_that_left(broker):
         assert os.pread(page, 8, 0) == bytes(8)
     finally:
         os.close(page)
+
+
+# ---- who does not read, or leaves ------------------------------------------------------
+
+def test_cache_of_a_sleeper_is_taken(start):
+    """One that reads nothing meanwhile finds out later, however many buffers it had."""
+    broker = start(config="[Broker]\nQueueMax=8\n")
+    with broker.client() as sleeper, broker.client() as other:
+        buffers = [sleeper.alloc(1) for _ in range(500)]
+        for buffer in buffers:
+            sleeper.set_state(buffer, P.WORD_IDLE)
+        broker.control.call("Trim")
+        assert all(sleeper.word_state(buffer) == P.WORD_TAKEN for buffer in buffers)
+        sleeper.sync()
+        assert sorted(lease for message in sleeper.unasked for lease in message.body) == sorted(
+            buffer.lease for buffer in buffers)
+        for buffer in buffers:
+            buffer.release(confirm=False)
+        sleeper.sync()
+        # One by one, with nobody in between to read them.
+        few = [sleeper.alloc(1) for _ in range(300)]
+        for buffer in few:
+            sleeper.set_state(buffer, P.WORD_IDLE)
+            broker.control.call("Trim")
+        for buffer in few:
+            buffer.release(confirm=False)
+        sleeper.sync()
+        other.sync()
+
+
+def test_descriptors_not_read_are_few(start):
+    """Those the broker holds for a client that does not read."""
+    broker = start(config="[Broker]\nRequestsMax=4\n")
+    before = open_descriptors(broker.pid)
+    with broker.client() as slow:
+        buffer = slow.alloc(1)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            while True:
+                slow.send(wire.fd(7, buffer.lease))
+                assert open_descriptors(broker.pid) < before + 16
+        broker.control.until("gone", lambda s: s["connections"] == 0)
+        assert "RequestsMax=" in broker.stderr()
+
+
+@pytest.mark.parametrize("requests", [[wire.sync(5)] * 3, [wire.release(5, [(9, 9, 0)])]],
+                         ids=["answers", "faults"])
+def test_export_and_leave(broker, requests):
+    """An EXPORT counts, whatever its sender does not wait to hear."""
+    with broker.client() as importer:
+        for _ in range(20):
+            token = secrets.token_bytes(16)
+            exporter = broker.client()
+            buffer = exporter.alloc(1)
+            with stopped(broker):
+                for packet in requests:
+                    exporter.send(packet)
+                exporter.send(wire.export(9, buffer.lease, token, flags=P.EXPORT_ONCE))
+                exporter.close()
+            importer.import_(token).release()
