@@ -108,9 +108,12 @@ void conn_flush(struct conn *conn) {
                         wake_reader(conn);
                         return;
                 }
-                /* Not the end yet: the broker's reason may still lie in the socket. */
-                if (r < 0)
+                /* Not the end yet: the broker's reason may still lie in the socket. If it is
+                   this side that cannot go on, the broker will see to it that the end comes. */
+                if (r < 0) {
                         conn->broken = true;
+                        shutdown(conn->fd, SHUT_WR);
+                }
         }
 }
 

@@ -60,8 +60,14 @@ static int send_now(struct shmc_client *client, const uint8_t *packet, size_t si
                 int r = waiter_init(&parcel.waiter);
                 if (r < 0)
                         return client_failed(client, r, "%s: no condition variable", what);
+                uint64_t deadline = clock_after(client->timeout_ns);
                 conn_send(conn, &parcel.out);
-                r = conn_wait(client, &parcel.waiter, clock_after(client->timeout_ns));
+                r = conn_wait(client, &parcel.waiter, deadline);
+                if (r == 0 && conn->broken && conn->error == 0) {
+                        /* Dropped, not sent; the reader is about to find out why. */
+                        parcel.waiter.done = false;
+                        r = conn_wait(client, &parcel.waiter, deadline);
+                }
                 conn_unsend(conn, &parcel.out);
                 waiter_deinit(&parcel.waiter);
                 if (r < 0)

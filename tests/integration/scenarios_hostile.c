@@ -454,6 +454,36 @@ static int last_words(void) {
         return fake_finish(&fake);
 }
 
+/* An EXPORT or REVOKE that the broker did not live to take is no success. */
+static int leave_silently(struct fake *fake) {
+        struct shmb_grant grant = fake_grant(1, WRITER);
+        uint8_t packet[SHMB_PACKET_MAX];
+        size_t size;
+
+        CHECK(fake_welcome(fake) == 0);
+        CHECK(fake_expect(fake, SHMB_ALLOC, packet, &size) == 0);
+        return fake_send_grant(fake, &grant);
+}
+
+static int one_way_to_nobody(void) {
+        for (int i = 0; i < 2; i++) {
+                FAKE fake;
+                CLIENT client = NULL;
+                BUFFER buffer = NULL;
+                struct shmc_token token = { { 1 } };
+
+                OK(NULL, fake_start(&fake, leave_silently, 0));
+                OK(NULL, fake_connect(&fake, &client));
+                OK(client, shmc_alloc(client, 100, NULL, &buffer));
+                OK(NULL, fake_finish(&fake));
+                EXPECT(client,
+                       i == 0 ? shmc_buffer_export(buffer, NULL, &token)
+                              : shmc_revoke(client, &token),
+                       -ECONNRESET);
+        }
+        return 0;
+}
+
 /* ---- noise ----------------------------------------------------------------------------- */
 
 enum { NOISE_ROUNDS = 300, NOISE_PACKETS = 40 };
@@ -517,13 +547,9 @@ static int hostile_noise(void) {
 }
 
 const struct scenario hostile_scenarios[] = {
-        { "hostile-welcome", hostile_welcome },
-        { "hostile-answers", hostile_answers },
-        { "unusable-grants", unusable_grants },
-        { "late-grant", late_grant },
-        { "needed-mapping", needed_mapping },
-        { "reclaims", reclaims },
-        { "last-words", last_words },
-        { "hostile-noise", hostile_noise },
-        { NULL, NULL },
+        { "hostile-welcome", hostile_welcome }, { "hostile-answers", hostile_answers },
+        { "unusable-grants", unusable_grants }, { "late-grant", late_grant },
+        { "needed-mapping", needed_mapping },   { "reclaims", reclaims },
+        { "last-words", last_words },           { "one-way-to-nobody", one_way_to_nobody },
+        { "hostile-noise", hostile_noise },     { NULL, NULL },
 };
