@@ -89,14 +89,15 @@ void lease_retire(struct lease *lease, struct lease_list *retired);
 /* Unmaps what was retired and tells the broker. Without the mutex. */
 void leases_release(struct shmc_client *client, struct lease_list *retired);
 
-/* The broker has ended the lease of the program's only buffer: forgets it. Without the mutex. */
-void lease_forget(struct lease *lease);
-
 /*
- * The broker may have ended the lease, and not have said so in time: the program keeps the
- * mapping until it lets go, and nothing is done to the lease's word any more.
+ * The broker has ended the lease, or may have and did not say so in time: the slot may be
+ * another lease's, and nothing is done to the lease's word any more. The program keeps the
+ * mapping until it lets go.
  */
 void lease_disown(struct lease *lease);
+
+/* Frees a disowned lease with the program's only buffer of it. Without the mutex. */
+void lease_forget(struct lease *lease);
 
 /* Gives back what was granted and cannot be used; `lease` carries the message, and is freed. */
 void lease_refuse(struct shmc_client *client, struct lease *lease,

@@ -157,10 +157,14 @@ static void on_done(struct shmc_client *client, const struct message *message) {
         struct shmc_request *request = request_find(&client->conn, message->header.serial);
 
         if (!request || (request->kind != REQUEST_SYNC && request->kind != REQUEST_EXPORT) ||
-            shmb_decode_empty(message->payload, message->size) != SHMB_STATUS_OK)
+            shmb_decode_empty(message->payload, message->size) != SHMB_STATUS_OK) {
                 breach(client, "a malformed DONE, or one for no request");
-        else
-                request_finish(request, 0);
+                return;
+        }
+        /* At once: the next message may be a grant of the same slot. */
+        if (request->transferred)
+                lease_disown(request->transferred);
+        request_finish(request, 0);
 }
 
 static void on_descriptor(struct shmc_client *client, struct message *message) {

@@ -228,6 +228,9 @@ bool request_abandon(struct shmc_request *request) {
                 leave_pending(request);
                 return true;
         }
+        /* The answer may be a while, and the lease freed by then. */
+        if (request->transferred)
+                lease_disown(shmb_steal_ptr(request->transferred));
         /* It stays pending: until the answer comes, it may still bring a lease. */
         if (wants_lease(request)) {
                 struct shmb_cancel cancel = { .serial = request->serial };

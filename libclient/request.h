@@ -43,6 +43,9 @@ struct shmc_request {
         struct lease *lease;
         struct shmc_buffer *reader;
 
+        /* An EXPORT's: the writer's lease that ends if the answer is DONE. */
+        struct lease *transferred;
+
         /* The answer. */
         int error;
         struct shmc_buffer *buffer;

@@ -151,12 +151,15 @@ static int export_one_way(struct shmc_client *client, const struct shmb_export *
 }
 
 /* Without the mutex. */
-static int export_confirmed(struct shmc_client *client, const struct shmb_export *message) {
+static int export_confirmed(struct lease *lease, const struct shmb_export *message) {
+        struct shmc_client *client = lease->client;
         struct shmc_request *request = request_new(client, REQUEST_EXPORT);
 
         if (!request)
                 return client_fails(client, -ENOMEM, "export: out of memory");
         request->message.export = *message;
+        if (message->flags & SHMB_EXPORT_TRANSFER)
+                request->transferred = lease;
         int r = request_run(request, clock_after(client->timeout_ns));
         if (r == 0)
                 request_free(request);
@@ -181,12 +184,7 @@ int shmc_buffer_export(shmc_buffer *buffer, const struct shmc_export_options *gi
                 r = export_one_way(lease->client, &message);
         pthread_mutex_unlock(&lease->client->lock);
         if (r == 0 && confirm)
-                r = export_confirmed(lease->client, &message);
-        if (r == -ETIMEDOUT && transfer) {
-                pthread_mutex_lock(&lease->client->lock);
-                lease_disown(lease);
-                pthread_mutex_unlock(&lease->client->lock);
-        }
+                r = export_confirmed(lease, &message);
         if (r < 0)
                 return r;
         memcpy(ret_token->bytes, message.token, SHMB_TOKEN_SIZE);
