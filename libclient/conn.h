@@ -37,6 +37,7 @@ struct waiter {
         TAILQ_ENTRY(waiter) link;
         pthread_cond_t wake;
         bool done;
+        bool follows;    /* asleep until somebody signals; else it reads, or runs a callback */
         bool wants_room; /* for one more request */
 };
 TAILQ_HEAD(waiter_list, waiter);

@@ -30,12 +30,12 @@ void waiter_done(struct waiter *waiter) {
         pthread_cond_signal(&waiter->wake);
 }
 
-/* Whoever else waits takes the reader's role over. */
-static void hand_over(struct conn *conn, const struct waiter *self) {
+/* One who sleeps takes the reader's role over; who is awake looks for it unasked. */
+static void hand_over(struct conn *conn) {
         struct waiter *waiter;
 
         TAILQ_FOREACH(waiter, &conn->waiters, link)
-        if (waiter != self && !waiter->done) {
+        if (waiter->follows && !waiter->done) {
                 pthread_cond_signal(&waiter->wake);
                 return;
         }
@@ -76,32 +76,34 @@ static bool await_input(struct shmc_client *client, uint64_t deadline) {
         return fds[0].revents & (POLLIN | POLLHUP | POLLERR);
 }
 
-static void run_callbacks(struct shmc_client *client, const struct waiter *self) {
+static void run_callbacks(struct shmc_client *client) {
         if (TAILQ_EMPTY(&client->conn.completed))
                 return;
         /* A callback may take its time, and may itself wait for an answer. */
-        hand_over(&client->conn, self);
+        hand_over(&client->conn);
         requests_complete(client);
 }
 
 /* Takes the role for at most one packet. */
-static void lead(struct shmc_client *client, const struct waiter *self, uint64_t deadline) {
+static void lead(struct shmc_client *client, uint64_t deadline) {
         struct conn *conn = &client->conn;
 
         conn->reading = true;
         if (await_input(client, deadline))
                 conn_receive(client);
         conn->reading = false;
-        run_callbacks(client, self);
+        run_callbacks(client);
 }
 
 static void follow(struct shmc_client *client, struct waiter *waiter, uint64_t deadline) {
-        if (deadline == SHMC_FOREVER) {
-                pthread_cond_wait(&waiter->wake, &client->lock);
-                return;
-        }
         struct timespec until = clock_timespec(deadline);
-        pthread_cond_timedwait(&waiter->wake, &client->lock, &until);
+
+        waiter->follows = true;
+        if (deadline == SHMC_FOREVER)
+                pthread_cond_wait(&waiter->wake, &client->lock);
+        else
+                pthread_cond_timedwait(&waiter->wake, &client->lock, &until);
+        waiter->follows = false;
 }
 
 int conn_wait(struct shmc_client *client, struct waiter *waiter, uint64_t deadline) {
@@ -112,7 +114,7 @@ int conn_wait(struct shmc_client *client, struct waiter *waiter, uint64_t deadli
         while (!waiter->done) {
                 bool expired = clock_left(deadline) == 0;
                 if (!conn->reading)
-                        lead(client, waiter, deadline);
+                        lead(client, deadline);
                 else if (!expired)
                         follow(client, waiter, deadline);
                 /* What had come by the deadline still counts. */
@@ -123,7 +125,7 @@ int conn_wait(struct shmc_client *client, struct waiter *waiter, uint64_t deadli
         }
         TAILQ_REMOVE(&conn->waiters, waiter, link);
         if (!conn->reading)
-                hand_over(conn, NULL);
+                hand_over(conn);
         return r;
 }
 
@@ -136,12 +138,12 @@ int conn_dispatch(struct shmc_client *client) {
                 conn->reading = true;
                 bool more = conn_receive(client);
                 conn->reading = false;
-                run_callbacks(client, NULL);
+                run_callbacks(client);
                 if (!more)
                         break;
                 handled++;
         }
         if (!conn->reading)
-                hand_over(conn, NULL);
+                hand_over(conn);
         return handled;
 }
