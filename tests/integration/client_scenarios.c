@@ -134,7 +134,8 @@ static int run_some(const struct scenario *scenarios, const char *name) {
 int main(int argc, char **argv) {
         const struct scenario *const groups[] = { buffer_scenarios, sharing_scenarios,
                                                   async_scenarios,  process_scenarios,
-                                                  broker_scenarios, hostile_scenarios };
+                                                  broker_scenarios, hostile_scenarios,
+                                                  thread_scenarios };
         int status = argc > 1 ? 0 : 1;
 
         if (argc < 2)

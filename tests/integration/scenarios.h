@@ -25,7 +25,7 @@ struct scenario {
 };
 
 extern const struct scenario buffer_scenarios[], sharing_scenarios[], async_scenarios[],
-        process_scenarios[], broker_scenarios[], hostile_scenarios[];
+        process_scenarios[], broker_scenarios[], hostile_scenarios[], thread_scenarios[];
 
 /* Ends the scenario if the condition does not hold. */
 #define CHECK(condition)                                                                       \
