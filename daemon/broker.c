@@ -17,7 +17,7 @@
 #include "peer.h"
 #include "worker.h"
 
-static uint64_t now_ns(void) {
+uint64_t broker_clock(void) {
         struct timespec ts;
 
         clock_gettime(CLOCK_MONOTONIC, &ts);
@@ -25,7 +25,7 @@ static uint64_t now_ns(void) {
 }
 
 void broker_enter(struct broker *broker) {
-        broker->ledger->now = now_ns();
+        broker->ledger->now = broker_clock();
 }
 
 void broker_leave(struct broker *broker) {
@@ -57,7 +57,7 @@ static void on_timer(evutil_socket_t fd, short what, void *userdata) {
         (void)fd;
         (void)what;
         broker->timer_at = DEADLINE_NEVER;
-        ledger_advance(broker->ledger, now_ns());
+        ledger_advance(broker->ledger, broker_clock());
         log_flush_suppressed();
         broker_leave(broker);
 }
@@ -145,7 +145,8 @@ static int start(struct broker *broker, struct broker_sockets *sockets) {
                         broker);
         if (r < 0)
                 return r;
-        r = ledger_new(&broker->ledger, broker->config, &request_ledger_ops, broker, now_ns());
+        r = ledger_new(&broker->ledger, broker->config, &request_ledger_ops, broker,
+                       broker_clock());
         if (r < 0)
                 return r;
         r = control_new(&broker->control, broker->base, sockets->control, broker->ledger,

@@ -31,6 +31,8 @@ struct broker {
         struct peer *doomed;          /* to be disconnected once nobody is using them */
         struct event *reaper;
         struct undecided *undecided; /* imports of tokens not known yet */
+        struct undecided *deciding;  /* those of them that the present sweep will decide */
+        uint32_t n_swept;            /* peers it waits for */
         struct event *sweep;
         int own_fds;          /* /proc/self/fd, to reopen objects through */
         uint32_t n_spare_fds; /* of objects, opened ahead */
@@ -48,6 +50,9 @@ int broker_new(struct broker **ret_broker, const struct config *config, struct e
 /* Disconnects everyone. Accepts NULL and half-built ones, returns NULL. */
 struct broker *broker_free(struct broker *broker);
 
+/* CLOCK_MONOTONIC, in ns. */
+uint64_t broker_clock(void);
+
 /* To be called first in each event: the ledger's clock. */
 void broker_enter(struct broker *broker);
 
@@ -57,13 +62,17 @@ void broker_leave(struct broker *broker);
 /* ---- sweep.c ---- */
 
 /*
- * An import of an unknown token is decided only after every peer that is readable now was
- * read: whoever sent the token sent its EXPORT before, and that may still lie in a socket.
+ * An import of an unknown token is decided only after all that lies in any peer's socket now
+ * was read: whoever sent the token sent its EXPORT before, and that may be among it. Each
+ * peer is read in its turn, as ever: nobody makes a sweep take the loop for itself.
  */
 int sweep_init(struct broker *broker);
 void sweep_deinit(struct broker *broker);
 int sweep_watch(struct broker *broker, struct peer *peer, int fd);
 void sweep_unwatch(struct broker *broker, struct peer *peer, int fd);
+
+/* What the sweep waited for of this peer has been read, or never will be. */
+void sweep_caught_up(struct peer *peer);
 
 /* SHMB_STATUS_OK: it will be answered. */
 enum shmb_status sweep_postpone_import(struct broker *broker, struct peer *peer,

@@ -78,7 +78,7 @@ static int open_sockets(struct daemon *daemon, struct broker_sockets *ret_socket
         return 0;
 }
 
-/* Every buffer and every client costs a descriptor: take all that may be had. */
+/* A buffer costs one, a client two and some of its queue: take all that may be had. */
 static void raise_descriptor_limit(const struct config *config, enum log_level level) {
         struct rlimit limit;
         rlim_t wanted = (rlim_t)config->buffers_max + 3 * (rlim_t)config->connections_max;

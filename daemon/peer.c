@@ -2,7 +2,9 @@
 #include "peer.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <utlist.h>
 
@@ -14,8 +16,9 @@
 #include "packet.h"
 #include "status.h"
 
-/* One peer's turn in the event loop. */
+/* One peer's turn in the event loop: whichever comes first. */
 #define PACKETS_PER_TURN 32
+#define TURN_NS 200000
 
 static void on_readable(evutil_socket_t fd, short what, void *userdata);
 
@@ -45,6 +48,7 @@ int peer_new(struct broker *broker, int fd, struct socket_peer *who) {
         }
         peer->broker = broker;
         peer->fd = fd;
+        peer->process = -1;
         peer->who = *who;
         DL_APPEND(broker->peers, peer);
         broker->n_peers++;
@@ -68,6 +72,9 @@ struct peer *peer_free(struct peer *peer) {
                 client_leave(peer->client);
         lease_page_free(peer->words, peer->words_size);
         event_del(&peer->readable);
+        if (event_initialized(&peer->process_exited))
+                event_del(&peer->process_exited);
+        shmb_close(peer->process);
         sweep_unwatch(broker, peer, peer->fd);
         peer_send_deinit(peer);
         closer_close(broker->closer, peer->fd);
@@ -141,8 +148,17 @@ static int look(struct peer *peer) {
         return r == -ECONNRESET ? shmb_packet_peek(peer->fd, MSG_DONTWAIT) : r;
 }
 
+/* What lay in the socket when that mattered has been read, or there will be no more of it. */
+static void caught_up(struct peer *peer) {
+        peer->owed = 0;
+        if (peer->swept)
+                sweep_caught_up(peer);
+        if (peer->exited)
+                peer_doom(peer, SHMB_STATUS_OK, "its process ended");
+}
+
 /* One packet; false when there is nothing more to read. */
-static bool read_one(struct peer *peer, size_t *ret_size) {
+static bool read_one(struct peer *peer) {
         uint8_t packet[SHMB_PACKET_MAX];
         size_t size = 0;
         SHMB_CLOSE int fd = -1;
@@ -152,39 +168,36 @@ static bool read_one(struct peer *peer, size_t *ret_size) {
         if (r == SHMB_PACKET_OK)
                 r = shmb_packet_receive(peer->fd, packet, sizeof(packet), MSG_DONTWAIT, &size,
                                         &fd);
-        if (r == -EAGAIN)
+        if (r == -EAGAIN) {
+                if (peer->owed > 0)
+                        caught_up(peer);
                 return false;
+        }
         if (r != SHMB_PACKET_OK) {
                 const char *reason = outcome_reason(r, &status);
                 peer_doom(peer, status, reason);
                 return false;
         }
         request_handle(peer, packet, size);
-        *ret_size = size;
+        if (peer->owed > size)
+                peer->owed -= size;
+        else if (peer->owed > 0)
+                caught_up(peer);
         return !peer->doomed;
-}
-
-void peer_read(struct peer *peer, size_t most_bytes) {
-        size_t size = 0;
-
-        for (size_t total = 0; total < most_bytes && !peer->doomed; total += size)
-                if (!read_one(peer, &size))
-                        break;
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *userdata) {
         struct peer *peer = userdata;
-        size_t size;
 
         (void)fd;
         if (peer->doomed)
                 return;
         broker_enter(peer->broker);
+        for (int i = 0; i < PACKETS_PER_TURN; i++)
+                if (!read_one(peer) || broker_clock() - peer->broker->ledger->now > TURN_NS)
+                        break;
         if ((what & EV_TIMEOUT) && !peer->client)
                 peer_doom(peer, SHMB_STATUS_OUT_OF_ORDER, "no HELLO within HelloTimeout=");
-        for (int i = 0; i < PACKETS_PER_TURN && !peer->doomed; i++)
-                if (!read_one(peer, &size))
-                        break;
         if (peer->client && !peer->greeted) {
                 /* It introduced itself: from here on it may be silent as long as it likes. */
                 peer->greeted = true;
@@ -193,4 +206,48 @@ static void on_readable(evutil_socket_t fd, short what, void *userdata) {
                         peer_doom(peer, SHMB_STATUS_NO_MEMORY, "no memory for its event");
         }
         broker_leave(peer->broker);
+}
+
+bool peer_owe(struct peer *peer) {
+        int bytes = 0;
+
+        /* For SOCK_SEQPACKET the sum over all packets (unix(7), SIOCINQ). */
+        if (peer->doomed || ioctl(peer->fd, SIOCINQ, &bytes) < 0 || bytes <= 0)
+                return false;
+        peer->owed = (size_t)bytes;
+        return true;
+}
+
+/* ---- its process ---- */
+
+/* A child of it can have inherited the socket, which then does not end with it. */
+static void on_exited(evutil_socket_t fd, short what, void *userdata) {
+        struct peer *peer = userdata;
+
+        (void)fd;
+        (void)what;
+        if (peer->doomed)
+                return;
+        broker_enter(peer->broker);
+        peer->exited = true;
+        if (!peer_owe(peer))
+                caught_up(peer);
+        broker_leave(peer->broker);
+}
+
+int peer_watch_process(struct peer *peer) {
+        int fd = socket_peer_process(peer->fd, peer->who.pid);
+
+        if (fd == -EOPNOTSUPP)
+                return 0;
+        if (fd < 0 && fd != -ESRCH)
+                return fd;
+        peer->process = fd < 0 ? -1 : fd;
+        event_assign(&peer->process_exited, peer->broker->base, peer->process, EV_READ,
+                     on_exited, peer);
+        if (fd == -ESRCH)
+                event_active(&peer->process_exited, EV_READ, 0);
+        else if (event_add(&peer->process_exited, NULL) < 0)
+                return -ENOMEM;
+        return 0;
 }

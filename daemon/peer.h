@@ -26,7 +26,11 @@ struct peer {
         const char *reason; /* why it is doomed; static */
         enum shmb_status status;
         uint32_t undecided; /* imports being postponed */
-        int fd;
+        size_t owed;        /* bytes to be read of what lay in the socket when that mattered: */
+        bool swept;         /* a sweep waits for them */
+        bool exited;        /* or its process is gone, and they are the last */
+        struct event process_exited;
+        int fd, process; /* the socket; the process, -1 if it is not watched */
         bool doomed, greeted;
         bool deaf; /* it does not receive any more */
 };
@@ -46,8 +50,17 @@ void peer_doom(struct peer *peer, enum shmb_status status, const char *reason);
 /* Frees the doomed. */
 void peers_reap(struct broker *broker);
 
-/* Reads packets until the socket is empty or `most_bytes` were read. */
-void peer_read(struct peer *peer, size_t most_bytes);
+/*
+ * From now on it counts when all that lies in the socket at present has been read. False if
+ * nothing does.
+ */
+bool peer_owe(struct peer *peer);
+
+/*
+ * Ends the connection with the process that made it, whoever else has the socket by then. 0,
+ * also where the kernel cannot say, or -errno.
+ */
+int peer_watch_process(struct peer *peer);
 
 /* ---- peer-send.c ---- */
 

@@ -140,6 +140,9 @@ static int join(struct peer *peer, const struct shmb_hello *hello, int *ret_fd) 
         if (r < 0)
                 return r;
         template.words = peer->words;
+        r = peer_watch_process(peer);
+        if (r < 0)
+                return r;
         return client_join(ledger, &template, &peer->client);
 }
 

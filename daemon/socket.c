@@ -10,11 +10,16 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 
+/* Linux 6.5. */
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
 /* Linux 6.16. */
 #ifndef SO_PASSRIGHTS
 #define SO_PASSRIGHTS 83
@@ -166,4 +171,22 @@ int socket_identify(int fd, struct socket_peer *ret_peer) {
         peer.gids[peer.n_gids++] = cred.gid;
         *ret_peer = peer;
         return 0;
+}
+
+int socket_peer_process(int fd, pid_t pid) {
+        socklen_t size = sizeof(int);
+        int process = -1;
+
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &process, &size) == 0)
+                return process;
+        /* 0: of a process this one cannot see, in another pid namespace. */
+        if (errno == ENOPROTOOPT && pid > 0)
+                process = (int)syscall(SYS_pidfd_open, pid, 0);
+        if (process >= 0)
+                return process;
+        /* Whatever else keeps it from being told, a filter of system calls say, is no reason
+           not to serve the client. */
+        return errno == ESRCH || errno == EMFILE || errno == ENFILE || errno == ENOMEM
+                       ? -errno
+                       : -EOPNOTSUPP;
 }

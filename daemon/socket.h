@@ -31,5 +31,11 @@ struct socket_peer {
         size_t n_gids;
 };
 
+/*
+ * The process that connected, as a pidfd the caller owns. -ESRCH if it is gone, -EOPNOTSUPP
+ * if the kernel does not say, else -errno. `pid` is for kernels before Linux 6.5.
+ */
+int socket_peer_process(int fd, pid_t pid);
+
 /* As they were when the peer connected (unix(7), SO_PEERCRED, SO_PEERGROUPS). 0 or -errno. */
 int socket_identify(int fd, struct socket_peer *ret_peer);

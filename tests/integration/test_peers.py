@@ -10,7 +10,7 @@ import struct
 
 import pytest
 
-from harness import open_descriptors
+from harness import Child, open_descriptors
 from wire import P
 import wire
 
@@ -145,3 +145,78 @@ def test_export_and_leave(broker, requests):
                 exporter.send(wire.export(9, buffer.lease, token, flags=P.EXPORT_ONCE))
                 exporter.close()
             importer.import_(token).release()
+
+
+@contextlib.contextmanager
+def heir_of_a_client(broker, last_words):
+    """A client that was killed just now, while a child of it, which lives on, still has the
+    socket. Yields what it said."""
+    said, saying = os.pipe()
+    alive, ending = os.pipe()
+
+    def victim(child):
+        client = broker.client()
+        buffer = client.alloc(1)
+        buffer.close_fd()
+        if os.fork() == 0:
+            os.close(ending)
+            os.read(alive, 1)  # until the test ends
+            os._exit(0)
+        child.send(buffer.lease)
+        child.receive()
+        last_words(client, buffer)
+        os.write(saying, b"!")
+        signal.pause()
+
+    try:
+        with Child(victim) as child:
+            lease = child.receive()
+            with stopped(broker):
+                child.send("go on")
+                assert os.read(said, 1) == b"!"
+                child.kill()
+            yield lease
+    finally:
+        for fd in (said, saying, alive, ending):
+            os.close(fd)
+
+
+def test_process_is_gone_but_its_child_has_the_socket(broker):
+    """Nothing leaks: the lease was the process's."""
+    with heir_of_a_client(broker, lambda client, buffer: None):
+        broker.until_nobody_holds()
+        assert broker.control.status()["clients"] == 0
+
+
+def test_last_words_of_a_process(broker):
+    """What it sent before it was killed counts, though the socket has not ended."""
+    tokens = [secrets.token_bytes(16) for _ in range(50)]  # more than one turn reads
+
+    def last_words(client, buffer):
+        for token in tokens:
+            client.send(wire.export(1, buffer.lease, token, flags=P.EXPORT_ONCE))
+
+    with broker.client() as importer, heir_of_a_client(broker, last_words):
+        for token in tokens:
+            importer.import_(token).release()
+        broker.control.until("gone", lambda s: s["connections"] == 1)
+
+
+def test_import_waits_for_exports_of_everybody(broker):
+    """However many there are, and however much lies before them in the sockets."""
+    exporters = [broker.client() for _ in range(150)]
+    buffers = [exporter.alloc(1) for exporter in exporters]
+    tokens = [secrets.token_bytes(16) for _ in exporters]
+    with broker.client() as importer:
+        with stopped(broker):
+            serials = [importer.ask_import(token) for token in tokens[:60]]
+            for exporter, buffer, token in zip(exporters, buffers, tokens):
+                for _ in range(40):
+                    exporter.send(wire.revoke(5, bytes(16), confirm=True))
+                exporter.send(wire.export(6, buffer.lease, token, flags=P.EXPORT_ONCE))
+        for serial in serials:
+            importer.take_grant(serial).release()
+        for token in tokens[60:]:
+            importer.import_(token).release()
+    for exporter in exporters:
+        exporter.close()
