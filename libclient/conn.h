@@ -51,7 +51,8 @@ struct conn {
         bool reading;       /* some thread has the reader's role */
         bool wants_wake;    /* the reader polls for input only */
         uint32_t serial;    /* the last one used */
-        uint32_t n_pending; /* requests without an answer, the abandoned included */
+        uint32_t n_limited; /* pending requests of which the broker allows only so many, the
+                               abandoned included */
         struct out_list queue;
         struct waiter_list waiters;
         struct request_list pending, completed;

@@ -148,8 +148,11 @@ static void on_error(struct shmc_client *client, const struct message *message) 
         }
         int error = shmb_status_errno(answer.status);
         request_describe(request, what, sizeof(what));
-        client_failed(client, error, "%s: %s: %s", what, shmb_status_name(answer.status),
-                      answer.text[0] != '\0' ? answer.text : shmb_status_text(answer.status));
+        /* What nobody waits for any more is no failure of a call. */
+        if (request->waiter || request->complete)
+                client_failed(
+                        client, error, "%s: %s: %s", what, shmb_status_name(answer.status),
+                        answer.text[0] != '\0' ? answer.text : shmb_status_text(answer.status));
         request_finish(request, error < 0 ? error : -EPROTO);
 }
 

@@ -16,6 +16,11 @@ static bool wants_lease(const struct shmc_request *request) {
         return request->kind == REQUEST_ALLOC || request->kind == REQUEST_IMPORT;
 }
 
+/* The broker lets only so many be unanswered, and so many descriptors wait to be read. */
+static bool is_limited(const struct shmc_request *request) {
+        return wants_lease(request) || request->kind == REQUEST_FD;
+}
+
 struct shmc_request *request_new(struct shmc_client *client, enum request_kind kind) {
         struct shmc_request *request = calloc(1, sizeof(*request));
 
@@ -93,7 +98,7 @@ static int failed(struct shmc_request *request, int error, const char *why) {
 /* The slot an answer needs must not be used up by what lies in the cache. */
 static bool has_slot(struct shmc_client *client) {
         struct lease_list retired = TAILQ_HEAD_INITIALIZER(retired);
-        uint32_t pending = client->conn.n_pending;
+        uint32_t pending = client->conn.n_limited;
 
         if (client->slots_used + pending < client->lease_slots)
                 return true;
@@ -168,12 +173,12 @@ int request_start(struct shmc_request *request) {
                 ;
         if (conn->error != 0)
                 return failed(request, conn->error, conn->reason);
-        if (conn->n_pending >= client->max_requests)
+        if (is_limited(request) && conn->n_limited >= client->max_requests)
                 return failed(request, -EAGAIN, "too many requests are under way");
         request->serial = conn_serial(conn);
         encode(request);
         TAILQ_INSERT_TAIL(&conn->pending, request, link);
-        conn->n_pending++;
+        conn->n_limited += is_limited(request);
         request->pending = true;
         if (request->kind == REQUEST_IMPORT)
                 client->imports++;
@@ -188,10 +193,12 @@ static void leave_pending(struct shmc_request *request) {
         struct waiter *waiter;
 
         TAILQ_REMOVE(&conn->pending, request, link);
-        conn->n_pending--;
+        conn->n_limited -= is_limited(request);
         request->pending = false;
         if (request->kind == REQUEST_IMPORT)
                 request->client->imports--;
+        if (!is_limited(request))
+                return;
         TAILQ_FOREACH(waiter, &conn->waiters, link)
         if (waiter->wants_room && !waiter->done) {
                 waiter_done(waiter);
@@ -232,7 +239,7 @@ bool request_abandon(struct shmc_request *request) {
         if (request->transferred)
                 lease_disown(shmb_steal_ptr(request->transferred));
         /* It stays pending: until the answer comes, it may still bring a lease. */
-        if (wants_lease(request)) {
+        if (request->kind == REQUEST_ALLOC) {
                 struct shmb_cancel cancel = { .serial = request->serial };
                 set_packet(request, packet,
                            shmb_encode_cancel(packet, conn_serial(conn), &cancel));
@@ -241,19 +248,19 @@ bool request_abandon(struct shmc_request *request) {
         return false;
 }
 
-/* Waits until one more request may be pending. */
+/* Waits until one more limited request may be pending. */
 static int await_room(struct shmc_client *client, uint64_t deadline) {
         struct conn *conn = &client->conn;
         struct waiter waiter;
         int r = 0;
 
-        if (conn->n_pending < client->max_requests)
+        if (conn->n_limited < client->max_requests)
                 return 0;
         r = waiter_init(&waiter);
         if (r < 0)
                 return r;
         waiter.wants_room = true;
-        while (r == 0 && conn->n_pending >= client->max_requests && conn->error == 0) {
+        while (r == 0 && conn->n_limited >= client->max_requests && conn->error == 0) {
                 waiter.done = false;
                 r = conn_wait(client, &waiter, deadline);
         }
@@ -262,10 +269,11 @@ static int await_room(struct shmc_client *client, uint64_t deadline) {
 }
 
 static int start_in_turn(struct shmc_request *request, uint64_t deadline) {
-        int r;
+        int r = 0;
 
         do {
-                r = await_room(request->client, deadline);
+                if (is_limited(request))
+                        r = await_room(request->client, deadline);
                 if (r < 0)
                         return failed(request, r,
                                       "too many requests were under way for the "

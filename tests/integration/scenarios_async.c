@@ -160,7 +160,7 @@ static int async_many(void) {
         }
         EXPECT(client, r, -EAGAIN);
         EXPECT(client, started, REQUESTS_MAX);
-        OK(client, shmc_sync(client)); /* one that waits its turn */
+        CHECK(shmc_alloc(client, 100 * KIB, NULL, &buffer) == 0); /* waits its turn */
         for (int i = 0; i < started; i++) {
                 OK(client, dispatch_until(client, &outcomes[i].done));
                 CHECK(outcomes[i].calls == 1 && outcomes[i].error == 0);
@@ -205,6 +205,35 @@ static int async_chain(void) {
         return 0;
 }
 
+/* Whatever waits in line for memory: what gives some back does not wait behind it. */
+static int async_line(void) {
+        struct shmc_alloc_options options = SHMC_ALLOC_OPTIONS_INIT;
+        struct outcome outcome = { 0 };
+        CLIENT client = NULL;
+        shmc_buffer *first = NULL;
+        BUFFER second = NULL;
+        shmc_request *request = NULL;
+        shmc_buffer *none = NULL;
+        struct shmc_token token;
+
+        OK(NULL, connected(&client));
+        OK(client, filled(client, SMALL_POOL, 2 * MIB, 1, &first));
+        OK(client, filled(client, SMALL_POOL, 2 * MIB, 2, &second));
+        options.pool = SMALL_POOL;
+        options.timeout_ns = SHMC_FOREVER;
+        for (int i = 0; i < REQUESTS_MAX; i++)
+                OK(client, shmc_alloc_start(client, 2 * MIB, &options, completed, &outcome,
+                                            &request, &none));
+        OK(client, shmc_sync(client));
+        OK(client, exported(first, SHMC_EXPORT_TRANSFER, &token));
+        CHECK(!outcome.done);
+        OK(client, shmc_revoke(client, &token));
+        OK(client, dispatch_until(client, &outcome.done));
+        CHECK(outcome.calls == 1 && outcome.error == 0);
+        shmc_buffer_unref(outcome.buffer);
+        return 0;
+}
+
 static int async_close(void) {
         struct outcome outcome = { 0 };
         shmc_client *client = NULL;
@@ -229,6 +258,7 @@ const struct scenario async_scenarios[] = {
         { "async-cancel-late", async_cancel_late },
         { "async-many", async_many },
         { "async-chain", async_chain },
+        { "async-line", async_line },
         { "async-close", async_close },
         { NULL, NULL },
 };
