@@ -148,6 +148,16 @@ static int look(struct peer *peer) {
         return r == -ECONNRESET ? shmb_packet_peek(peer->fd, MSG_DONTWAIT) : r;
 }
 
+/* The one that was looked at; its sender may have closed since. */
+static int take(struct peer *peer, uint8_t *packet, size_t *ret_size, int *ret_fd) {
+        int r = shmb_packet_receive(peer->fd, packet, SHMB_PACKET_MAX, MSG_DONTWAIT, ret_size,
+                                    ret_fd);
+
+        return r == -ECONNRESET ? shmb_packet_receive(peer->fd, packet, SHMB_PACKET_MAX,
+                                                      MSG_DONTWAIT, ret_size, ret_fd)
+                                : r;
+}
+
 /* What lay in the socket when that mattered has been read, or there will be no more of it. */
 static void caught_up(struct peer *peer) {
         peer->owed = 0;
@@ -166,8 +176,7 @@ static bool read_one(struct peer *peer) {
 
         int r = look(peer);
         if (r == SHMB_PACKET_OK)
-                r = shmb_packet_receive(peer->fd, packet, sizeof(packet), MSG_DONTWAIT, &size,
-                                        &fd);
+                r = take(peer, packet, &size, &fd);
         if (r == -EAGAIN) {
                 if (peer->owed > 0)
                         caught_up(peer);
