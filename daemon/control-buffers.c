@@ -157,8 +157,9 @@ static void put_quarantined(struct control_request *request, struct json_object 
                 build_int(build, row, "next_proof_in_ns",
                           object->retry.when > request->now ? object->retry.when - request->now
                                                             : 0);
-        build_int(build, row, "retires_in_ns",
-                  retired > request->now ? retired - request->now : 0);
+        if (!object->escaped)
+                build_int(build, row, "retires_in_ns",
+                          retired > request->now ? retired - request->now : 0);
         control_put_marks(request, row, object);
         if (request->parameters.verify)
                 control_put_allocated(request, row, object);

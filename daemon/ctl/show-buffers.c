@@ -122,7 +122,10 @@ int show_quarantine(struct json_object *reply, const struct view *view) {
                         table_add_time(&table, reply_int(object, "next_proof_in_ns"));
                 else
                         table_add(&table, "now");
-                table_add_time(&table, reply_int(object, "retires_in_ns"));
+                if (reply_has(object, "retires_in_ns"))
+                        table_add_time(&table, reply_int(object, "retires_in_ns"));
+                else
+                        table_add(&table, "never");
                 show_marks(&table, object);
         }
         return show_table(&table, view);

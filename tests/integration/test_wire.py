@@ -518,3 +518,17 @@ def test_slow_reader_is_disconnected(start):
         broker.control.until("gone", lambda s: s["connections"] == 1)
         assert broker.control.status()["connection_counters"]["breaches"] == 1
         assert "not read" in broker.stderr()
+
+
+def test_connection_ends_but_its_process_has_the_memory(start):
+    """It goes to quarantine, which says for how long at most."""
+    broker = start(config="[Broker]\nQuarantineMax=1h\n")
+    client = broker.client()
+    fd = os.dup(client.alloc(PAGE).fd)
+    client.close()
+    broker.control.until("in quarantine", lambda s: s["memory"]["quarantine"]["buffers"] == 1)
+    (row,) = broker.control.call("Quarantine")["quarantine"]
+    assert row["lost_holder"] and not row["escaped"] and not row["left_domain"]
+    assert 0 < row["retires_in_ns"] <= 3600 * 10**9
+    os.close(fd)
+    broker.control.until("free", lambda s: s["memory"]["free"]["buffers"] == 1)
