@@ -11,7 +11,7 @@ struct address {
         socklen_t size;
         char text[sizeof(((struct sockaddr_un *)0)->sun_path) +
                   1];       /* as given, cut if need be */
-        const char *origin; /* who said so: "the argument", an environment variable, ... */
+        const char *origin; /* who said so: "the address given", an environment variable, ... */
 };
 
 /*

@@ -11,7 +11,7 @@
 #include "request.h"
 #include "token.h"
 
-/* The broker may have to make the memory first: 1 GiB takes it a second, or several. */
+/* Without a timeout of its own: others' memory may have to be made, or scrubbed, first. */
 static const uint64_t making_timeout_ns = 30 * (uint64_t)NS_PER_S;
 
 /* ---- allocation ------------------------------------------------------------------------ */
@@ -90,6 +90,8 @@ int shmc_alloc(shmc_client *client, size_t size, const struct shmc_alloc_options
         uint64_t patience = options.timeout_ns == 0
                                     ? making_timeout_ns
                                     : clock_add(options.timeout_ns, client->timeout_ns);
+        /* Making memory takes time, whatever the timeout; a nanosecond a byte is plenty. */
+        patience = clock_add(patience, size);
         r = request_run(request, clock_after(patience));
         if (r < 0)
                 return r;

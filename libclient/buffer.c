@@ -82,7 +82,8 @@ static void dropped_in_child(struct shmc_client *client, struct shmc_buffer *buf
                 return;
         bool last = let_go(client);
         if (lease->writable || --lease->count == 0) {
-                client->slots[lease->ref.slot] = NULL;
+                if (client->slots[lease->ref.slot] == lease) /* not if it was disowned */
+                        client->slots[lease->ref.slot] = NULL;
                 client->slots_used--;
         } else {
                 lease = NULL; /* other buffers stand on it */

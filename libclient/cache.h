@@ -49,8 +49,8 @@ struct size_class *cache_class(struct cache *cache, const struct shmb_grant *gra
 void cache_learn_pool(struct cache *cache, const char *name, uint32_t number);
 
 /*
- * A lease for `size` bytes of the pool (NULL: the default one), HELD again and out of the cache, or NULL. What turns
- * out to have been taken back by the broker is retired.
+ * A lease for `size` bytes of the pool (NULL: the default one), HELD again and out of the
+ * cache, or NULL. What turns out to have been taken back by the broker is retired.
  */
 struct lease *cache_take(struct shmc_client *client, const char *pool, size_t size,
                          struct lease_list *retired);

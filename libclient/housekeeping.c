@@ -7,6 +7,7 @@
 
 #include "client.h"
 #include "clock.h"
+#include "options.h"
 #include "request.h"
 
 void shmc_last_error(shmc_client *client, char *text, size_t size) {
@@ -86,7 +87,7 @@ int shmc_get_stats(shmc_client *client, struct shmc_stats *stats) {
 
         if (client_is_forked(client))
                 return -ECHILD;
-        if (size < sizeof(stats->struct_size))
+        if (size < sizeof(stats->struct_size) || size > OPTIONS_SIZE_MAX)
                 return client_fails(client, -EINVAL, "stats: struct_size is not set");
         pthread_mutex_lock(&client->lock);
         struct shmc_stats now = client->stats;
@@ -95,6 +96,7 @@ int shmc_get_stats(shmc_client *client, struct shmc_stats *stats) {
         now.held_buffers = client->held;
         pthread_mutex_unlock(&client->lock);
         now.struct_size = size;
+        memset(stats, 0, size);
         memcpy(stats, &now, size < sizeof(now) ? size : sizeof(now));
         return 0;
 }

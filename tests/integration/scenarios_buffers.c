@@ -207,6 +207,8 @@ static int bad_arguments(void) {
         options.flags = 0;
         options.struct_size = 0;
         EXPECT(client, shmc_alloc(client, 1, &options, &buffer), -EINVAL);
+        options.struct_size = SIZE_MAX / 2; /* as uninitialised memory may have it */
+        EXPECT(client, shmc_alloc(client, 1, &options, &buffer), -EINVAL);
         CHECK(!buffer);
         /* A longer struct of a newer header, which sets nothing this library lacks. */
         struct {
@@ -217,6 +219,28 @@ static int bad_arguments(void) {
         OK(client, shmc_alloc(client, 1, &newer.known, &buffer));
         newer.later = 1;
         EXPECT(client, shmc_alloc(client, 1, &newer.known, &buffer), -EINVAL);
+        return 0;
+}
+
+/* The figures' struct of an older header, and of a newer one. */
+static int stats_sizes(void) {
+        CLIENT client = NULL;
+        struct {
+                struct shmc_stats known;
+                uint64_t later;
+        } stats;
+
+        OK(NULL, connected(&client));
+        memset(&stats, 0xff, sizeof(stats));
+        stats.known.struct_size = offsetof(struct shmc_stats, cached_buffers);
+        OK(client, shmc_get_stats(client, &stats.known));
+        CHECK(stats.known.cached_bytes == 0 && stats.known.cached_buffers == UINT64_MAX);
+        stats.known.struct_size = sizeof(stats);
+        OK(client, shmc_get_stats(client, &stats.known));
+        CHECK(stats.known.struct_size == sizeof(stats));
+        CHECK(stats.known.taken == 0 && stats.later == 0);
+        stats.known.struct_size = 0;
+        EXPECT(client, shmc_get_stats(client, &stats.known), -EINVAL);
         return 0;
 }
 
@@ -346,6 +370,7 @@ const struct scenario buffer_scenarios[] = {
         { "no-cache", no_cache },
         { "trim", trim },
         { "bad-arguments", bad_arguments },
+        { "stats-sizes", stats_sizes },
         { "max-buffers", max_buffers },
         { "shortage", shortage },
         { "waiting-thread", waiting_thread },
