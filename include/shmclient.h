@@ -36,6 +36,7 @@
  * The errors that any call with a broker behind it can return, beside its own:
  *   -ECONNRESET the broker went away   -EPROTO the broker broke the protocol
  *   -ECHILD     this is a forked child -ENOMEM malloc or mmap failed in this process
+ *   -ETIMEDOUT  no answer in time      -EMFILE this process has no descriptor left
  */
 #ifndef SHMCLIENT_H
 #define SHMCLIENT_H
@@ -93,7 +94,8 @@ struct shmc_connect_options {
  *   -EPROTOTYPE  the socket is of another type   -EINVAL     address or options malformed
  *   -EPROTO      not a broker                    -ETIMEDOUT  it did not answer
  *   -EPROTONOSUPPORT  no protocol version in common
- *   -EUSERS      the broker's connection limit
+ *   -EUSERS      the broker's connection limit  -ECONNRESET it closed in the handshake
+ *   -EMFILE, -ENFILE, -ENOMEM  no descriptors or memory, here or in the broker
  */
 SHMC_PUBLIC int shmc_connect(shmc_client **ret_client, const char *address,
                              const struct shmc_connect_options *options);
@@ -219,8 +221,9 @@ struct shmc_export_options {
  *   -EROFS  not writable     -EBUSY  TRANSFER of a buffer with other references or readers
  *   -EINVAL malformed options, or a ttl above the broker's limit
  *   -EDQUOT (with CONFIRM) the limit of outstanding tokens
- *   -ETIMEDOUT the broker took no message, or (with CONFIRM) gave no answer, in time; a
- *           buffer whose TRANSFER ends so may be another's already: unreference it
+ *   -ETIMEDOUT the broker took no message, or (with CONFIRM) gave no answer, in time
+ * A buffer whose TRANSFER fails with -ETIMEDOUT or -ECONNRESET may be another's already:
+ * unreference it.
  */
 SHMC_PUBLIC int shmc_buffer_export(shmc_buffer *buffer,
                                    const struct shmc_export_options *options,
@@ -253,7 +256,8 @@ SHMC_PUBLIC int shmc_import(shmc_client *client, const struct shmc_token *token,
 /*
  * A descriptor of the memory for other interfaces (V4L2, udmabuf, Wayland, sendmsg). The
  * caller owns it, close-on-exec. The buffer is reused only when the kernel shows that every
- * descriptor and mapping of it is gone. A writable one needs a writable buffer (-EROFS).
+ * descriptor and mapping of it is gone. A writable one needs a writable buffer.
+ *   -EROFS  not writable     -EINVAL  unknown flags     -ENFILE  as for shmc_import
  */
 SHMC_PUBLIC int shmc_buffer_fd(shmc_buffer *buffer, uint32_t flags, int *ret_fd);
 
@@ -337,7 +341,8 @@ struct shmc_stats {
         uint64_t taken; /* cached buffers the broker took back */
 };
 
-/* Fills what fits in stats->struct_size, which the caller sets. */
+/* Fills what fits in stats->struct_size, which the caller sets; what this library does not
+   know is 0. */
 SHMC_PUBLIC int shmc_get_stats(shmc_client *client, struct shmc_stats *stats);
 
 /* "0.1.0" */
