@@ -224,6 +224,7 @@ def test_not_dumpable(system_broker):
     harness.run_as(harness.BROKER_UID, look)
 
 
+@harness.needs_root
 def test_descriptors_run_out(programs, start):
     """An error to whoever asks; the broker goes on, and so does everybody else."""
     def limited(broker):
