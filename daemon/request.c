@@ -200,18 +200,20 @@ void request_decide_import(struct peer *peer, uint32_t serial, const uint8_t *to
 
 static void handle_fd(struct peer *peer, uint32_t serial, const struct shmb_fd *request) {
         struct object *object = NULL;
-        enum shmb_status status = client_escape(peer->client, request, &object);
+        enum shmb_status status = client_may_escape(peer->client, request, &object);
         uint8_t packet[SHMB_PACKET_MAX];
         SHMB_CLOSE int fd = -1;
 
         if (status == SHMB_STATUS_OK)
                 status = grant_fd_take(peer->broker, object,
                                        !(request->flags & SHMB_FD_READONLY), &fd);
-        if (status != SHMB_STATUS_OK)
+        if (status != SHMB_STATUS_OK) {
                 refuse_plainly(peer, serial, status);
-        else
-                peer_send(peer, packet, shmb_encode_empty(packet, SHMB_DESCRIPTOR, serial),
-                          shmb_steal_fd(&fd));
+                return;
+        }
+        object_escape(object);
+        peer_send(peer, packet, shmb_encode_empty(packet, SHMB_DESCRIPTOR, serial),
+                  shmb_steal_fd(&fd));
 }
 
 /* Every entry is looked at; the first failure is the answer. */

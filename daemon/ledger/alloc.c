@@ -301,6 +301,7 @@ static bool raise_wanted(struct ledger *ledger) {
                 return false;
         raised = wanted;
         ledger->wanted = wanted;
+        ledger->look++; /* what was put aside in silence until now is to be seen once more */
         for (client = ledger->clients; client; client = client->hh.next)
                 client_show_wanted(client);
         return raised;

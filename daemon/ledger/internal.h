@@ -108,6 +108,8 @@ enum room reclaim_uid_room(struct domain *domain, uint64_t capacity,
 bool reclaim_never(const struct pool *pool, uint64_t capacity, struct refusal *ret_refusal);
 /* Evicts from all pools until `bytes` are on their way out; false if there was nothing. */
 bool reclaim_bytes(struct ledger *ledger, uint64_t bytes);
+/* The object turned idle by the broker's own doing. */
+void reclaim_note_idle(struct object *object);
 /* Takes back what has lain unused for too long. */
 void reclaim_unused(struct ledger *ledger);
 

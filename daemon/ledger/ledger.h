@@ -90,19 +90,21 @@ struct lease {
 struct object {
         uint64_t id;
         struct pool *pool;
-        struct domain *domain;              /* whose data it has; NULL: nobody's */
-        struct lease *leases;               /* HELD, SHARED and KEPT */
-        struct lease *writer;               /* one of them, or NULL */
-        struct waiter *wanted_by;           /* MAKING for this request */
-        struct object *prev, *next;         /* of the pool's list for this state */
-        struct object *bin_prev, *bin_next; /* FREE: of its class, and domain if any */
-        uint64_t since;                     /* of the state */
-        uint64_t quarantined;               /* since when; 0: not */
-        struct deadline retry;              /* QUARANTINE */
-        struct work work;                   /* the owner's, while work is under way */
-        int fd;           /* the memory; the owner's business, -1 until made */
-        int spare_fd;     /* the owner's too: of the next writer's grant; -1: none */
-        uint32_t readers; /* leases HELD by readers */
+        struct domain *domain;      /* whose data it has; NULL: nobody's */
+        struct lease *leases;       /* HELD, SHARED and KEPT */
+        struct lease *writer;       /* one of them, or NULL */
+        struct waiter *wanted_by;   /* MAKING for this request */
+        struct object *prev, *next; /* of the pool's list for this state */
+        /* FREE: of its class, and domain if any. LEASED: of its domain. */
+        struct object *bin_prev, *bin_next;
+        uint64_t since;        /* of the state */
+        uint64_t quarantined;  /* since when; 0: not */
+        struct deadline retry; /* QUARANTINE */
+        struct work work;      /* the owner's, while work is under way */
+        int fd;                /* the memory; the owner's business, -1 until made */
+        int spare_fd;          /* the owner's too: of the next writer's grant; -1: none */
+        uint32_t n_leases;     /* in `leases` */
+        uint32_t readers;      /* of them, HELD by readers */
         uint32_t tokens;
         uint16_t class_index;
         uint8_t state;     /* enum object_state */
@@ -113,6 +115,15 @@ struct object {
         bool lost_holder;  /* a holder went without a release */
         bool huge, numa;   /* what the owner got; against what the pool asks */
         UT_hash_handle hh; /* by id, in order of id */
+};
+
+/*
+ * No more than so much lies IDLE in caches, as of that look at all of their words. It holds
+ * as long as the look does: see struct ledger.
+ */
+struct idle_most {
+        uint64_t look, bytes;
+        uint32_t buffers;
 };
 
 /* One uid in one pool: whose data may meet in one recycled buffer. */
@@ -126,8 +137,10 @@ struct domain {
         uint32_t references;                  /* objects, waiters and tokens; 0: freed */
         struct waiter *waiters;               /* first come first served */
         struct domain *turn_prev, *turn_next; /* of domains with waiters */
-        struct object **free; /* by class: bins of FREE objects; allocated when needed */
-        UT_hash_handle hh;    /* by uid */
+        struct object **free;  /* by class: bins of FREE objects; allocated when needed */
+        struct object *leased; /* LEASED ones, oldest first */
+        struct idle_most idle;
+        UT_hash_handle hh; /* by uid */
 };
 
 struct pool {
@@ -142,6 +155,7 @@ struct pool {
         uint32_t buffers[OBJECT_STATES];
         uint64_t leaving_bytes; /* of what will soon be FREE or gone by itself */
         uint32_t leaving_buffers;
+        struct idle_most idle;
         struct domain *domains; /* by uid */
         struct domain *turn;    /* whose waiters come next */
         uint32_t n_waiters, n_turns;
@@ -264,6 +278,11 @@ struct ledger {
         bool serving;        /* lines are being served, or are not to be yet */
         bool serve_again;    /* something came free meanwhile */
         bool wanted;         /* somebody waits for memory */
+        /*
+         * While somebody waits, clients put nothing aside, so what was seen idle at one look
+         * needs no other. Looks with another number than this are void.
+         */
+        uint64_t look;
 };
 
 #define TOKENS_OVER_MAX 4096u
@@ -326,9 +345,12 @@ void client_cancel(struct client *client, uint32_t serial);
 
 enum shmb_status client_release(struct client *client, const struct shmb_release_entry *entry);
 
-/* The object whose descriptor the client may have; marks it escaped. */
-enum shmb_status client_escape(struct client *client, const struct shmb_fd *request,
-                               struct object **ret_object);
+/* The object, if the client may have a descriptor of it. */
+enum shmb_status client_may_escape(struct client *client, const struct shmb_fd *request,
+                                   struct object **ret_object);
+
+/* It got one. */
+void object_escape(struct object *object);
 
 /* ---- token.c ---- */
 

@@ -56,13 +56,21 @@ static void count(struct object *object, int sign) {
         }
 }
 
+static bool is_leased(const struct object *object) {
+        return object->state == OBJECT_LEASED && object->domain;
+}
+
 static void enter(struct object *object) {
         DL_APPEND(object->pool->lists[object->state], object);
+        if (is_leased(object))
+                DL_APPEND2(object->domain->leased, object, bin_prev, bin_next);
         count(object, 1);
 }
 
 static void leave(struct object *object) {
         DL_DELETE(object->pool->lists[object->state], object);
+        if (is_leased(object))
+                DL_DELETE2(object->domain->leased, object, bin_prev, bin_next);
         count(object, -1);
 }
 
@@ -202,6 +210,7 @@ static bool warm_up(struct object *object, struct lease *writer) {
         writer->state = LEASE_HELD;
         writer->since = object->pool->ledger->now;
         writer->seen_idle = false;
+        reclaim_note_idle(object);
         /* What is idle can be had by those who wait. */
         if (object->pool->ledger->wanted)
                 ledger_serve(object->pool->ledger);

@@ -44,7 +44,7 @@ static bool take_cached(struct object *object) {
  */
 struct scope {
         struct pool *pool;
-        const struct domain *domain;
+        struct domain *domain;
         bool anywhere;
         bool buffers; /* counted in buffers, else in bytes */
 };
@@ -60,26 +60,60 @@ static struct pool *scope_pool(const struct scope *scope, size_t i) {
 }
 
 static uint64_t weight(const struct scope *scope, const struct object *object) {
-        if (scope->domain && object->domain != scope->domain)
-                return 0;
         return scope->buffers ? 1 : object_capacity(object);
 }
 
-/* How much there is to retire. */
-static uint64_t evictable(const struct scope *scope) {
-        struct object *object;
+static struct object *first_leased(const struct scope *scope, struct pool *pool) {
+        return scope->domain ? scope->domain->leased : pool->lists[OBJECT_LEASED];
+}
+
+static struct object *next_leased(const struct scope *scope, const struct object *object) {
+        return scope->domain ? object->bin_next : object->next;
+}
+
+/* Looks at every word; what is found is remembered. */
+static void look(const struct scope *scope, struct pool *pool, struct idle_most *ret_most) {
+        struct object *object = first_leased(scope, pool);
+
+        *ret_most = (struct idle_most){ .look = pool->ledger->look };
+        for (; object; object = next_leased(scope, object))
+                if (object_is_cached(object)) {
+                        ret_most->bytes += object_capacity(object);
+                        ret_most->buffers++;
+                }
+}
+
+/*
+ * How much there is to retire: by what is remembered, if that holds, and then it may be less.
+ * *ret_sure says whether it was looked at just now.
+ */
+static uint64_t evictable(const struct scope *scope, bool anew, bool *ret_sure) {
+        const struct ledger *ledger = scope->pool->ledger;
         uint64_t sum = 0;
 
+        *ret_sure = true;
         for (size_t i = 0; i < scope_pools(scope); i++) {
                 struct pool *pool = scope_pool(scope, i);
+                struct idle_most *most = scope->domain ? &scope->domain->idle : &pool->idle;
+                bool remembered = !anew && ledger->wanted && most->look == ledger->look;
+                if (!remembered)
+                        look(scope, pool, most);
+                *ret_sure = *ret_sure && !remembered;
+                sum += scope->buffers ? most->buffers : most->bytes;
                 if (!scope->domain)
                         sum += scope->buffers ? pool->buffers[OBJECT_FREE]
                                               : pool->bytes[OBJECT_FREE];
-                DL_FOREACH(pool->lists[OBJECT_LEASED], object)
-                        if (weight(scope, object) > 0 && object_is_cached(object))
-                                sum += weight(scope, object);
         }
         return sum;
+}
+
+void reclaim_note_idle(struct object *object) {
+        struct idle_most *both[] = { &object->pool->idle, &object->domain->idle };
+
+        for (size_t i = 0; i < sizeof(both) / sizeof(*both); i++) {
+                both[i]->bytes += object_capacity(object);
+                both[i]->buffers++;
+        }
 }
 
 /* The longest free first. */
@@ -99,11 +133,10 @@ static uint64_t retire_cached(const struct scope *scope, struct pool *pool, uint
         struct object *object, *next;
         uint64_t got = 0;
 
-        DL_FOREACH_SAFE(pool->lists[OBJECT_LEASED], object, next) {
-                if (got >= wanted)
-                        break;
+        for (object = first_leased(scope, pool); object && got < wanted; object = next) {
                 uint64_t gain = weight(scope, object);
-                if (gain > 0 && take_cached(object))
+                next = next_leased(scope, object);
+                if (take_cached(object))
                         got += gain;
         }
         return got;
@@ -125,9 +158,13 @@ static enum room make_room(const struct scope *scope, const struct usage *u) {
         if (missing(u, 0) == 0)
                 return ROOM_NOW;
         uint64_t more = missing(u, u->leaving);
-        if (more == 0 || (evictable(scope) >= more && evict(scope, more) >= more))
+        if (more == 0)
                 return ROOM_SOON;
-        return ROOM_NONE;
+        bool sure = false;
+        uint64_t there = evictable(scope, false, &sure);
+        if (there >= more && !sure)
+                there = evictable(scope, true, &sure);
+        return there >= more && evict(scope, more) >= more ? ROOM_SOON : ROOM_NONE;
 }
 
 /* ---- the limits of pools and broker ---- */
@@ -330,6 +367,11 @@ void reclaim_unused(struct ledger *ledger) {
                 DL_FOREACH_SAFE(pool->lists[OBJECT_LEASED], object, next)
                         look_at_cached(object);
                 retire_old_free(pool);
+        }
+        if (ledger->wanted) {
+                /* Not every client heeds that somebody waits. */
+                ledger->look++;
+                ledger_serve(ledger);
         }
 }
 

@@ -61,6 +61,7 @@ struct lease *lease_new(struct client *client, struct object *object, bool write
         client->slots[slot] = lease;
         client->slots_used++;
         DL_APPEND(object->leases, lease);
+        object->n_leases++;
         if (writer)
                 object->writer = lease;
         else
@@ -77,6 +78,7 @@ static void detach(struct lease *lease) {
         if (!object)
                 return;
         DL_DELETE(object->leases, lease);
+        object->n_leases--;
         if (lease->writer)
                 object->writer = NULL;
         else if (lease->state == LEASE_HELD)
@@ -169,15 +171,18 @@ enum shmb_status client_release(struct client *client, const struct shmb_release
         return lease->writer ? release_writer(lease, keep) : release_reader(lease, keep);
 }
 
-enum shmb_status client_escape(struct client *client, const struct shmb_fd *request,
-                               struct object **ret_object) {
+enum shmb_status client_may_escape(struct client *client, const struct shmb_fd *request,
+                                   struct object **ret_object) {
         struct lease *lease = client_lease(client, request->lease);
 
         if (!lease || lease->state != LEASE_HELD)
                 return SHMB_STATUS_STALE_BUFFER;
         if (!lease->writer && !(request->flags & SHMB_FD_READONLY))
                 return SHMB_STATUS_NOT_WRITER;
-        lease->object->escaped = true;
         *ret_object = lease->object;
         return SHMB_STATUS_OK;
+}
+
+void object_escape(struct object *object) {
+        object->escaped = true;
 }

@@ -152,7 +152,7 @@ static enum shmb_status check_import(const struct client *client, const struct t
 static struct lease *find_reader(const struct client *client, const struct object *object) {
         struct lease *lease;
 
-        if (client->slots_used <= object->readers)
+        if (client->slots_room <= object->n_leases)
                 for (uint32_t slot = 1; slot < client->slots_room; slot++) {
                         lease = client->slots[slot];
                         if (lease && lease->object == object && !lease->writer)

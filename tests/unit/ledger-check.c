@@ -29,10 +29,11 @@ static bool counts_against_uid(const struct object *object) {
 /* ---- one object ------------------------------------------------------------------- */
 
 static void check_leases(const struct rig *rig, const struct object *object) {
-        uint32_t readers = 0, writers = 0;
+        uint32_t readers = 0, writers = 0, leases = 0;
         const struct lease *lease;
 
         DL_FOREACH(object->leases, lease) {
+                leases++;
                 struct shmb_lease_ref ref = { lease->slot, lease->generation };
 
                 rig_require(rig, lease->object == object);
@@ -55,7 +56,7 @@ static void check_leases(const struct rig *rig, const struct object *object) {
                                             object->left_domain && lease->state == LEASE_HELD);
                 }
         }
-        rig_require(rig, readers == object->readers);
+        rig_require(rig, readers == object->readers && leases == object->n_leases);
         rig_require(rig, writers == (object->writer != NULL) && writers <= 1);
 }
 
@@ -175,16 +176,22 @@ static uint32_t check_domain(const struct rig *rig, const struct domain *domain,
         const struct object *object;
         const struct waiter *waiter;
         struct sums charged = { 0 };
-        uint32_t objects = 0, in_line = 0;
+        uint32_t objects = 0, in_line = 0, leased = 0;
 
         for (object = rig->ledger->objects; object; object = object->hh.next) {
                 if (object->domain != domain)
                         continue;
                 rig_require(rig, object->pool == pool);
                 objects++;
+                leased += object->state == OBJECT_LEASED;
                 if (counts_against_uid(object))
                         add(&charged, object, leaves_by_itself(object));
         }
+        DL_FOREACH2(domain->leased, object, bin_next) {
+                rig_require(rig, object->state == OBJECT_LEASED && object->domain == domain);
+                leased--;
+        }
+        rig_require(rig, leased == 0);
         DL_FOREACH(domain->waiters, waiter) {
                 in_line++;
                 rig_require(rig, waiter->domain == domain && waiter->in_line);

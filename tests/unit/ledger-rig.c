@@ -350,11 +350,13 @@ enum shmb_status rig_escape(struct rig *rig, struct client *client, struct shmb_
                             uint32_t flags) {
         struct shmb_fd request = { .lease = ref, .flags = flags };
         struct object *object = NULL;
-        enum shmb_status status = client_escape(client, &request, &object);
+        enum shmb_status status = client_may_escape(client, &request, &object);
 
-        rig_check(rig);
-        if (status == SHMB_STATUS_OK)
+        if (status == SHMB_STATUS_OK) {
+                object_escape(object);
                 *rig_audience(rig, object) |= AUDIENCE_UNKNOWN;
+        }
+        rig_check(rig);
         return status;
 }
 

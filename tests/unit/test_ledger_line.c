@@ -470,6 +470,46 @@ static void test_idle_seen_after_wanted_was_raised(void **state) {
         rig_finish(rig);
 }
 
+/* Its word is looked at again now and then, and those who wait need nobody else's doing. */
+static void test_idle_in_spite_of_wanted(void **state) {
+        struct rig *rig = start(state);
+        struct client *a = rig_join(rig, UID_A), *b = rig_join(rig, UID_B);
+        struct shmb_lease_ref ref[3];
+
+        for (int i = 0; i < 3; i++)
+                ref[i] = rig_get(rig, a, 16 * PAGE);
+        rig_get(rig, b, 16 * PAGE);
+        uint32_t serial = rig_ask(rig, b, "default", PAGE, FOREVER);
+        assert_true(rig_set_idle(rig, a, ref[0]));
+        assert_true(rig_waits(rig, serial));
+        rig_advance(rig, 3 * (uint64_t)SECOND);
+        rig_do_all(rig);
+        assert_int_equal(rig_word_state(a, ref[0]), SHMB_WORD_TAKEN);
+        assert_int_equal(rig_status(rig, serial), SHMB_STATUS_OK);
+        rig_finish(rig);
+}
+
+/* However many wait and whatever others do meanwhile, the words are looked at once. */
+static void test_one_look_for_all_who_wait(void **state) {
+        struct rig *rig = start(state);
+        struct client *a = rig_join(rig, UID_A), *b = rig_join(rig, UID_B);
+        struct shmb_lease_ref ref[3];
+
+        for (int i = 0; i < 3; i++)
+                ref[i] = rig_get(rig, a, 16 * PAGE);
+        struct shmb_lease_ref small[2] = { rig_get(rig, b, PAGE), rig_get(rig, b, PAGE) };
+        uint32_t serial = rig_ask(rig, b, "default", 16 * PAGE, FOREVER);
+        assert_true(rig_waits(rig, serial));
+        /* Aside in spite of that: whoever looked again would take it. */
+        assert_true(rig_set_idle(rig, a, ref[0]));
+        rig_ask(rig, b, "default", PAGE, FOREVER);
+        for (int i = 0; i < 2; i++)
+                rig_release(rig, b, small[i], 0);
+        assert_int_equal(rig_word_state(a, ref[0]), SHMB_WORD_IDLE);
+        assert_true(rig_waits(rig, serial));
+        rig_finish(rig);
+}
+
 static void test_who_joins_late_sees_wanted(void **state) {
         struct rig *rig = start(state);
         struct client *a = rig_join(rig, UID_A);
@@ -551,6 +591,8 @@ int main(void) {
                 LINE(test_cancel),
                 LINE(test_other_pools_are_served),
                 LINE(test_idle_seen_after_wanted_was_raised),
+                LINE(test_idle_in_spite_of_wanted),
+                LINE(test_one_look_for_all_who_wait),
                 LINE(test_who_joins_late_sees_wanted),
                 LINE(test_warm_again_is_had_by_those_who_wait),
                 LINE(test_hostile_words),
