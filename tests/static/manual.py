@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Manual page, --help and completion of a program know the same options; mandoc is content."""
+"""Manual page, --help and completion of a program know the same options, and each function of
+the library has a page; mandoc is content."""
 import glob
 import os
 import re
@@ -65,9 +66,23 @@ def check_pages(root):
             yield done.stdout.strip()
 
 
+def check_functions(root):
+    """Each function of the library is the name of a page, and `man` finds it by that name."""
+    functions = set(re.findall(r"\b(shmc_\w+);", tree.read(root, "libclient/shmclient.map")))
+    installed = tree.read(root, "docs/meson.build")
+    for page in sorted(glob.glob(os.path.join(root, "docs/man/*.3"))):
+        name_section = tree.read(root, page).split(".Sh SYNOPSIS")[0]
+        for name in re.findall(r"^\.Nm (\w+)", name_section, flags=re.M):
+            functions.discard(name)
+            if f"'{name}'" not in installed and f"'man/{name}.3'" not in installed:
+                yield f"docs/meson.build installs no page of the name {name}"
+    for name in sorted(functions):
+        yield f"{name}: in no manual page's NAME"
+
+
 def main():
     root, programs = sys.argv[1], sys.argv[2:]
-    complaints = list(check_pages(root))
+    complaints = [*check_pages(root), *check_functions(root)]
     for program in programs:
         complaints += check_program(root, program)
     tree.finish(complaints)
