@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Many connections and buffers at once: what each costs the broker, and what it slows. */
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,7 +21,7 @@ enum {
         OWN_BUFFERS = BUFFERS / WORKERS,
         EACH_BUFFERS = BUFFERS / CONNECTIONS,
         DESCRIPTORS = 4096,
-        BROKER_SPARE = 256, /* descriptors it has beside connections and buffers */
+        BROKER_SPARE = 256, /* descriptors it may yet need beside the buffers' */
 };
 
 struct order {
@@ -115,10 +116,25 @@ static int broker_memory(pid_t pid, uint64_t *ret_bytes) {
         return 0;
 }
 
+/* How many descriptors the broker has, now that all are connected. */
+static int64_t broker_descriptors(pid_t pid) {
+        char path[64];
+        int64_t n = 0;
+
+        snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+        DIR *directory = opendir(path);
+        if (!directory) /* another user's: each client's socket and process, as far as known */
+                return 2 * CONNECTIONS;
+        while (readdir(directory))
+                n++;
+        closedir(directory);
+        return n;
+}
+
 /* As many as wanted, or as the broker's descriptor limit leaves room for. */
 static size_t buffers_possible(pid_t pid) {
-        int64_t room = proc_number(pid, "limits", "Max open files") - CONNECTIONS -
-                       BROKER_SPARE;
+        int64_t limit = proc_number(pid, "limits", "Max open files");
+        int64_t room = limit - broker_descriptors(pid) - BROKER_SPARE;
 
         if (room < WORKERS || room >= BUFFERS)
                 return BUFFERS;
