@@ -22,12 +22,27 @@ struct side {
         uint64_t value;
         bool given;
         bool bytes;
+        struct config_place place;
 };
 
+static struct config_place place_of(enum config_section section, const void *data,
+                                    const char *name) {
+        return *config_key_place(config_key_find(section, name), (void *)data);
+}
+
+/* "shmbrokerd.conf:12: ", or nothing for what no file gave. */
+static void format_place(const struct config_place *place, char *text, size_t size) {
+        text[0] = '\0';
+        if (place->file)
+                snprintf(text, size, "%s:%d: ", place->file, place->line);
+}
+
 #define BROKER_SIDE(config, field, key, bytes)                                                 \
-        ((struct side){ NULL, (key), (config)->field, GIVEN(config, field), (bytes) })
+        ((struct side){ NULL, (key), (config)->field, GIVEN(config, field), (bytes),           \
+                        place_of(CONFIG_BROKER, (config), (key)) })
 #define POOL_SIDE(pool, field, key, bytes)                                                     \
-        ((struct side){ (pool), (key), (pool)->field, POOL_GIVEN(pool, field), (bytes) })
+        ((struct side){ (pool), (key), (pool)->field, POOL_GIVEN(pool, field), (bytes),        \
+                        place_of(CONFIG_POOL, (pool), (key)) })
 
 static void describe(const struct side *side, char *text, size_t size) {
         char number[CONFIG_TEXT_SIZE];
@@ -43,25 +58,30 @@ static void describe(const struct side *side, char *text, size_t size) {
 /* "[Pool a] SizeMax=2G: more than [Pool a] MemoryMax=1G" */
 static int contradiction(const struct side *this, const char *relation,
                          const struct side *other, char *error) {
-        char a[160], b[160];
+        char a[160], b[160], where[CONFIG_ERROR_SIZE / 4];
 
         describe(this, a, sizeof a);
         describe(other, b, sizeof b);
-        snprintf(error, CONFIG_ERROR_SIZE, "%s: %s %s%s", a, relation, b,
+        format_place(this->place.file ? &this->place : &other->place, where, sizeof where);
+        snprintf(error, CONFIG_ERROR_SIZE, "%s%s: %s %s%s", where, a, relation, b,
                  other->given ? "" : " (its default)");
         return -EINVAL;
 }
 
-static int refuse_pool(const struct pool_config *pool, char *error, const char *format, ...)
-        __attribute__((format(printf, 3, 4)));
-static int refuse_pool(const struct pool_config *pool, char *error, const char *format, ...) {
-        char text[CONFIG_ERROR_SIZE / 2];
+/* `key` is at fault. */
+static int refuse_pool(const struct pool_config *pool, const char *key, char *error,
+                       const char *format, ...) __attribute__((format(printf, 4, 5)));
+static int refuse_pool(const struct pool_config *pool, const char *key, char *error,
+                       const char *format, ...) {
+        struct config_place place = place_of(CONFIG_POOL, pool, key);
+        char text[CONFIG_ERROR_SIZE / 2], where[CONFIG_ERROR_SIZE / 4];
         va_list arguments;
 
         va_start(arguments, format);
         vsnprintf(text, sizeof text, format, arguments);
         va_end(arguments);
-        snprintf(error, CONFIG_ERROR_SIZE, "[Pool %s] %s", pool->name, text);
+        format_place(&place, where, sizeof where);
+        snprintf(error, CONFIG_ERROR_SIZE, "%s[Pool %s] %s=%s", where, pool->name, key, text);
         return -EINVAL;
 }
 
@@ -82,7 +102,7 @@ static int cap64(struct side lower, struct side upper, uint64_t *field, char *er
 }
 
 static int cap32(struct side lower, struct side upper, uint32_t *field, char *error) {
-        uint64_t value;
+        uint64_t value = 0;
         int r = cap(&lower, &upper, &value, error);
 
         if (r == 0)
@@ -196,23 +216,22 @@ static int resolve_explicit(struct pool_config *pool, uint64_t granule, char *er
 
         config_classes_tidy(pool, granule);
         if (pool->n_classes > CONFIG_CLASSES_MAX)
-                return refuse_pool(pool, error,
-                                   "Classes=: %zu of them, at most %u are possible",
-                                   pool->n_classes, CONFIG_CLASSES_MAX);
+                return refuse_pool(pool, "Classes", error,
+                                   ": %zu of them, at most %u are possible", pool->n_classes,
+                                   CONFIG_CLASSES_MAX);
 
         uint64_t first = pool->classes[0], last = pool->classes[pool->n_classes - 1];
         if (last > pool->memory_max) {
                 config_format_size(last, largest);
                 config_format_size(pool->memory_max, most);
-                return refuse_pool(pool, error, "Classes=%s: more than the pool's memory, %s",
-                                   largest, most);
+                return refuse_pool(pool, "Classes", error,
+                                   "%s: more than the pool's memory, %s", largest, most);
         }
         bool other_min = POOL_GIVEN(pool, size_min) && pool->size_min != first;
         bool other_max = POOL_GIVEN(pool, size_max) && pool->size_max != last;
         if (other_min || other_max)
-                return refuse_pool(pool, error,
-                                   "%s=: Classes= decides the smallest and the largest size",
-                                   other_min ? "SizeMin" : "SizeMax");
+                return refuse_pool(pool, other_min ? "SizeMin" : "SizeMax", error,
+                                   ": Classes= decides the smallest and the largest size");
         pool->size_min = first;
         pool->size_max = last;
         return 0;
@@ -242,21 +261,21 @@ static int resolve_prealloc(const struct config *config, struct pool_config *poo
 
                 config_format_size(p->capacity, size);
                 if (class < 0)
-                        return refuse_pool(pool, error,
-                                           "Preallocate=%" PRIu32 "x%s: more than the largest "
+                        return refuse_pool(pool, "Preallocate", error,
+                                           "%" PRIu32 "x%s: more than the largest "
                                            "class",
                                            p->count, size);
                 p->capacity = pool->classes[class];
                 if (!add_total(&own, p->capacity, p->count) || own.bytes > pool->memory_max ||
                     own.count > pool->buffers_max)
-                        return refuse_pool(pool, error,
-                                           "Preallocate=%" PRIu32 "x%s: more than the pool's "
+                        return refuse_pool(pool, "Preallocate", error,
+                                           "%" PRIu32 "x%s: more than the pool's "
                                            "MemoryMax or BuffersMax",
                                            p->count, size);
                 if (!add_total(all, p->capacity, p->count) || all->bytes > config->memory_max ||
                     all->count > config->buffers_max)
-                        return refuse_pool(pool, error,
-                                           "Preallocate=%" PRIu32 "x%s: with the other pools, "
+                        return refuse_pool(pool, "Preallocate", error,
+                                           "%" PRIu32 "x%s: with the other pools, "
                                            "more than the broker's MemoryMax or BuffersMax",
                                            p->count, size);
         }

@@ -125,7 +125,7 @@ static const struct config_key keys[] = {
 };
 
 #define N_KEYS (sizeof keys / sizeof *keys)
-_Static_assert(N_KEYS <= 64, "a bit of `given` for every key");
+_Static_assert(N_KEYS <= CONFIG_KEYS_MAX && N_KEYS <= 64, "a bit and a place for every key");
 
 const struct config_key *config_keys(size_t *ret_n) {
         *ret_n = N_KEYS;
@@ -141,6 +141,14 @@ const struct config_key *config_key_find(enum config_section section, const char
 
 uint64_t config_key_bit(const struct config_key *key) {
         return UINT64_C(1) << (key - keys);
+}
+
+struct config_place *config_key_place(const struct config_key *key, void *section) {
+        struct config_place *places = key->section == CONFIG_BROKER
+                                              ? ((struct config *)section)->places
+                                              : ((struct pool_config *)section)->places;
+
+        return &places[key - keys];
 }
 
 static bool given(enum config_section section, uint64_t bits, size_t offset) {

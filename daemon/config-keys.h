@@ -57,6 +57,9 @@ const struct config_key *config_key_find(enum config_section section, const char
 /* The bit of `given` that stands for the key. */
 uint64_t config_key_bit(const struct config_key *key);
 
+/* Where a key of that section, a struct config or pool_config, was given. */
+struct config_place *config_key_place(const struct config_key *key, void *section);
+
 /* Was the field at this offset assigned by a file? */
 bool config_given(const struct config *config, size_t offset);
 bool pool_config_given(const struct pool_config *pool, size_t offset);

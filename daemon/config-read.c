@@ -120,6 +120,10 @@ static int on_assignment(void *user, const char *section, const char *name, cons
         int r = config_key_assign(key, data, value, why);
         if (r < 0)
                 fail(reading, r, name, value, why);
+        else
+                *config_key_place(key, data) = *value ? (struct config_place){ reading->path,
+                                                                               reading->line }
+                                                      : (struct config_place){ 0 };
         return r == 0;
 }
 
@@ -165,8 +169,23 @@ static char *next_line(char *to, int room, void *stream) {
         return to;
 }
 
+/* The path, for as long as the configuration lives; NULL: out of memory. */
+static const char *remember_file(struct config *config, const char *path) {
+        char **longer = reallocarray(config->files, config->n_files + 1, sizeof *longer);
+
+        if (!longer)
+                return NULL;
+        config->files = longer;
+        longer[config->n_files] = strdup(path);
+        return longer[config->n_files] ? longer[config->n_files++] : NULL;
+}
+
 static int read_file(struct config *config, const char *path, char *error) {
-        struct reading reading = { .config = config, .path = path, .error = error };
+        struct reading reading = { .config = config, .error = error };
+
+        reading.path = remember_file(config, path);
+        if (!reading.path)
+                return -ENOMEM;
 
         reading.file = fopen(path, "re");
         if (!reading.file) {

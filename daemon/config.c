@@ -14,6 +14,9 @@ static void empty(struct config *config) {
                 config_keys_clear(CONFIG_POOL, &config->pools[i]);
         free(config->pools);
         config_keys_clear(CONFIG_BROKER, config);
+        for (size_t i = 0; i < config->n_files; i++)
+                free(config->files[i]);
+        free(config->files);
         *config = (struct config){ 0 };
 }
 

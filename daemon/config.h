@@ -38,6 +38,13 @@ struct config_prealloc {
         uint32_t count;
 };
 
+/* Where a setting was given; file NULL: nowhere. */
+struct config_place {
+        const char *file; /* one of the configuration's own `files` */
+        int line;
+};
+#define CONFIG_KEYS_MAX 64u
+
 /* A [Pool NAME] section. */
 struct pool_config {
         char name[SHMB_NAME_MAX + 1];
@@ -60,6 +67,7 @@ struct pool_config {
         gid_t *allow_gids;
         size_t n_allow_gids;
         uint64_t given; /* bit i: row i of config_keys() was given by a file, not a default */
+        struct config_place places[CONFIG_KEYS_MAX]; /* by row of config_keys() */
 };
 
 /* The [Broker] section, and the pools. */
@@ -86,6 +94,9 @@ struct config {
         gid_t socket_gid; /* (gid_t)-1: leave as created */
         int log_level;    /* enum log_level, a syslog priority */
         uint64_t given;
+        struct config_place places[CONFIG_KEYS_MAX];
+        char **files; /* that were read */
+        size_t n_files;
 
         struct pool_config *pools; /* pools[0] is "default" */
         size_t n_pools;

@@ -119,6 +119,14 @@ static void test_refusals(void **state) {
 
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
                 assert_refused(*state, cases[i][0], cases[i][1]);
+
+        /* The line of the setting at fault; of the other one, if that was a default. */
+        assert_refused(*state, "[Broker]\nMemoryMax=1G\n\n[Pool a]\nMemoryMax=2G\n",
+                       ":5: [Pool a] MemoryMax=2G: more than");
+        assert_refused(*state, "[Broker]\n[Pool a]\nPreallocate=4x4K\nBuffersMax=3\n",
+                       ":3: [Pool a] Preallocate=4x4K: more than");
+        assert_refused(*state, "[Pool a]\nSizeMin=2M\nMemoryMax=1M\n",
+                       ":2: [Pool a] SizeMin=2M: more than");
 }
 
 /* inih would cut a long line in two and a long name short. */
