@@ -106,6 +106,9 @@ static void secure(void) {
         if (getrandom(key, sizeof(key), 0) == (ssize_t)sizeof(key))
                 hash_set_key(key);
         signal(SIGPIPE, SIG_IGN);
+        /* Comes when somebody opens an object that is being proven returned (fcntl(2),
+           F_SETLEASE), through an O_PATH descriptor or /proc; and would end the process. */
+        signal(SIGIO, SIG_IGN);
 }
 
 static void on_signal(evutil_socket_t number, short what, void *userdata) {
@@ -174,6 +177,9 @@ static int start(struct daemon *daemon) {
 }
 
 static void end(struct daemon *daemon) {
+        /* While they are still listened at: a broker that finds them dead makes its own. */
+        socket_unlink(daemon->made_socket);
+        socket_unlink(daemon->made_control);
         broker_free(daemon->broker);
         if (daemon->on_term)
                 event_free(daemon->on_term);
@@ -185,8 +191,6 @@ static void end(struct daemon *daemon) {
                 event_free(daemon->on_run);
         if (daemon->base)
                 event_base_free(daemon->base);
-        socket_unlink(daemon->made_socket);
-        socket_unlink(daemon->made_control);
         run_free(daemon->run);
         config_free(daemon->config);
         log_flush_suppressed();
@@ -229,9 +233,8 @@ int main(int argc, char **argv) {
         /* The one command of --run will hardly notice. */
         raise_descriptor_limit(daemon.config, daemon.run ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
         secure();
-        if (start(&daemon) == 0)
-                event_base_dispatch(daemon.base);
-        else if (daemon.status == EXIT_SUCCESS)
+        if ((start(&daemon) < 0 || event_base_dispatch(daemon.base) != 0) &&
+            daemon.status == EXIT_SUCCESS)
                 daemon.status = EXIT_FAILURE;
         end(&daemon);
         return daemon.status;

@@ -144,11 +144,12 @@ static void free_environment(char ***environment) {
 
 /*
  * In the child, of a process with threads: nothing that could wait for a lock. A caught
- * signal is reset by exec; SIGPIPE, which the broker ignores, is not.
+ * signal is reset by exec; those that the broker ignores are not.
  */
 static _Noreturn void become(const struct run *run, char **argv, char **environment,
                              int error_fd) {
         signal(SIGPIPE, SIG_DFL);
+        signal(SIGIO, SIG_DFL);
         setrlimit(RLIMIT_NOFILE, &run->nofile);
         sigprocmask(SIG_SETMASK, &run->mask, NULL);
         execvpe(argv[0], argv, environment);

@@ -220,3 +220,30 @@ def test_import_waits_for_exports_of_everybody(broker):
             importer.import_(token).release()
     for exporter in exporters:
         exporter.close()
+
+
+# ---- proof of return -------------------------------------------------------------------
+
+def test_opened_in_the_middle_of_the_proof(start):
+    """An O_PATH descriptor is not seen, and can be opened while the broker has its lease on
+    the object: the kernel signals that to the broker."""
+    broker = start(config="[Pool default]\nBuffersMax=1\n")
+    with broker.client() as client, contextlib.ExitStack() as stack:
+        buffer = client.alloc(1)
+        path = os.open(f"/proc/self/fd/{buffer.fd}", os.O_PATH)
+        stack.callback(os.close, path)
+        buffer.close_fd()  # which the child would inherit
+
+        def opener(_child):
+            while True:
+                with contextlib.suppress(BlockingIOError):
+                    os.close(os.open(f"/proc/self/fd/{path}", os.O_RDWR | os.O_NONBLOCK))
+                for _ in range(2000):  # most of the time it is not open
+                    pass
+
+        with Child(opener):
+            for _ in range(600):
+                os.close(client.descriptor(buffer))
+                buffer.release()
+                client.buffers.clear()
+                buffer = client.alloc(1, timeout=P.TIMEOUT_FOREVER)
