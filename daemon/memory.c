@@ -50,16 +50,19 @@ static bool host_advises_huge(void) {
 
 /* Creates the object; 0 or -errno. */
 static int create(struct work *work) {
+        int fd = -1;
+
         work->huge = work->numa = false;
         if (work->want_huge == CONFIG_HUGE_2M) {
-                work->fd = shmb_memfd_new("shmbroker", work->size, true);
-                work->huge = work->fd >= 0;
+                fd = shmb_memfd_new("shmbroker", work->size, true);
+                work->huge = fd >= 0;
         }
         /* No huge pages to be had, or not wanted: plain ones, and the grant says so. */
-        if (!work->huge)
-                work->fd = shmb_memfd_new("shmbroker", work->size, false);
-        if (work->fd < 0)
-                return work->fd;
+        if (fd < 0)
+                fd = shmb_memfd_new("shmbroker", work->size, false);
+        if (fd < 0)
+                return fd;
+        work->fd = fd;
         if (work->want_huge == CONFIG_HUGE_THP)
                 work->huge = host_advises_huge();
         if (work->numa_node >= 0)

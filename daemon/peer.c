@@ -106,6 +106,15 @@ static void say_goodbye(struct peer *peer) {
         (void)shmb_packet_send(peer->fd, packet, size, -1, MSG_DONTWAIT);
 }
 
+static bool is_wanted(enum shmb_status status) {
+        return status == SHMB_STATUS_SHUTDOWN || status == SHMB_STATUS_DISCONNECTED;
+}
+
+/* Of the client; else it is the broker's. */
+static bool is_its_fault(enum shmb_status status) {
+        return status >= SHMB_STATUS_MALFORMED && status <= SHMB_STATUS_TOO_MANY_REQUESTS;
+}
+
 void peers_reap(struct broker *broker) {
         while (broker->doomed) {
                 struct peer *peer = broker->doomed;
@@ -115,8 +124,9 @@ void peers_reap(struct broker *broker) {
                         log_peer(LOG_LEVEL_DEBUG, peer, "client left", peer->reason);
                 } else {
                         say_goodbye(peer);
-                        broker->counts.breaches++;
-                        log_peer(LOG_LEVEL_WARNING, peer, "client disconnected", peer->reason);
+                        broker->counts.breaches += is_its_fault(peer->status);
+                        log_peer(is_wanted(peer->status) ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
+                                 peer, "client disconnected", peer->reason);
                 }
                 peer_free(peer);
         }

@@ -161,7 +161,8 @@ static void handle_hello(struct peer *peer, const struct shmb_header *header,
                 return;
         }
         struct shmb_welcome welcome = {
-                .version = SHMB_VERSION_MAX,
+                .version = hello->version_max < SHMB_VERSION_MAX ? hello->version_max
+                                                                 : SHMB_VERSION_MAX,
                 .lease_slots = peer->client->lease_slots,
                 .max_requests = config->requests_max,
                 .max_tokens = config->tokens_max,

@@ -62,7 +62,13 @@ int shmb_memfd_reopen_in(int directory, int fd, bool writable) {
 }
 
 int shmb_memfd_populate(int fd, size_t offset, size_t size) {
-        return fallocate(fd, 0, (off_t)offset, (off_t)size) < 0 ? -errno : 0;
+        int r;
+
+        /* Stopping and freezing a process can interrupt it, too. */
+        do
+                r = fallocate(fd, 0, (off_t)offset, (off_t)size);
+        while (r < 0 && errno == EINTR);
+        return r < 0 ? -errno : 0;
 }
 
 int shmb_memfd_punch(int fd, size_t offset, size_t size) {

@@ -33,7 +33,7 @@ int shmb_memfd_reopen(int fd, bool writable);
  */
 int shmb_memfd_reopen_in(int directory, int fd, bool writable);
 
-/* Allocates the pages of a range in the kernel: 0, or -ENOMEM, -ENOSPC, -EINTR. */
+/* Allocates the pages of a range in the kernel: 0, or -ENOMEM, -ENOSPC. */
 int shmb_memfd_populate(int fd, size_t offset, size_t size);
 
 /* Frees the pages of a range; page references elsewhere (pipes) keep the old pages. */
