@@ -98,6 +98,7 @@ static void on_work(void *userdata, struct object *object, enum work_kind kind) 
         object->work = (struct work){
                 .kind = kind,
                 .fd = object->fd,
+                .owner = object->domain ? object->domain->uid : 0,
                 .size = pool->classes[object->class_index],
                 .numa_node = pool->numa_node,
                 .want_huge = (uint8_t)pool->huge,

@@ -16,6 +16,9 @@
 /* The loop's thread, and the clients it answers, come first on a busy processor. */
 #define WORKER_NICE 5
 
+/* Owners share a line by their number modulo this. */
+#define LINES 32u
+
 struct line {
         struct work *first, **last;
 };
@@ -23,9 +26,12 @@ struct line {
 struct workers {
         pthread_mutex_t lock;
         pthread_cond_t todo_or_end;
-        struct line todo, done; /* under the lock */
-        bool ending;            /* under the lock */
-        int event_fd;           /* readable while `done` is not empty */
+        /* Under the lock. */
+        struct line todo[LINES], done;
+        size_t n_todo, turn; /* works in all lines; the line that comes next */
+        bool ending;
+
+        int event_fd; /* readable while `done` is not empty */
         struct event *event;
         worker_done_fn on_done;
         void *userdata;
@@ -53,6 +59,19 @@ static void line_init(struct line *line) {
         line->last = &line->first;
 }
 
+static void todo_put(struct workers *workers, struct work *work) {
+        line_put(&workers->todo[work->owner % LINES], work);
+        workers->n_todo++;
+}
+
+/* There is one. */
+static struct work *todo_take(struct workers *workers) {
+        while (!workers->todo[workers->turn % LINES].first)
+                workers->turn++;
+        workers->n_todo--;
+        return line_take(&workers->todo[workers->turn++ % LINES]);
+}
+
 static void wake_loop(struct workers *workers) {
         uint64_t one = 1;
 
@@ -67,11 +86,11 @@ static void *run(void *userdata) {
         (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), WORKER_NICE);
         pthread_mutex_lock(&workers->lock);
         while (!workers->ending) {
-                if (!workers->todo.first) {
+                if (workers->n_todo == 0) {
                         pthread_cond_wait(&workers->todo_or_end, &workers->lock);
                         continue;
                 }
-                struct work *work = line_take(&workers->todo);
+                struct work *work = todo_take(workers);
                 pthread_mutex_unlock(&workers->lock);
                 bool finished = memory_step(work);
                 /* The loop may be waiting for this very processor: do not sit out the slice. */
@@ -79,7 +98,7 @@ static void *run(void *userdata) {
                         sched_yield();
                 pthread_mutex_lock(&workers->lock);
                 if (!finished) {
-                        line_put(&workers->todo, work);
+                        todo_put(workers, work);
                         continue;
                 }
                 bool first = !workers->done.first;
@@ -118,7 +137,8 @@ int workers_new(struct workers **ret_workers, struct event_base *base, unsigned 
                 return -ENOMEM;
         pthread_mutex_init(&workers->lock, NULL);
         pthread_cond_init(&workers->todo_or_end, NULL);
-        line_init(&workers->todo);
+        for (size_t i = 0; i < LINES; i++)
+                line_init(&workers->todo[i]);
         line_init(&workers->done);
         workers->on_done = done;
         workers->userdata = userdata;
@@ -148,7 +168,7 @@ fail:
 
 void workers_submit(struct workers *workers, struct work *work) {
         pthread_mutex_lock(&workers->lock);
-        line_put(&workers->todo, work);
+        todo_put(workers, work);
         pthread_cond_signal(&workers->todo_or_end);
         pthread_mutex_unlock(&workers->lock);
 }

@@ -2,6 +2,8 @@
 /*
  * Threads that work on memory, so that the event loop never does. They take turns: one step
  * of the first in line, which then goes to the end of it, so that 1 GiB does not delay 4 KiB.
+ * Each user has a line, and the lines take turns too, so that nobody's thousand buffers delay
+ * another's one.
  */
 #pragma once
 

@@ -58,8 +58,9 @@ enum work_kind {
 struct work {
         struct work *next;
         enum work_kind kind;
-        int fd;     /* the memory; MAKE sets it */
-        int result; /* as ledger_work_done wants it */
+        int fd;      /* the memory; MAKE sets it */
+        int result;  /* as ledger_work_done wants it */
+        uid_t owner; /* on whose behalf; 0 also for nobody's */
         uint64_t size, offset;
         int numa_node;     /* wanted; -1: none */
         uint8_t want_huge; /* enum config_huge */
