@@ -10,7 +10,7 @@ import struct
 
 import pytest
 
-from harness import Child, open_descriptors
+from harness import MIB, UID_A, Child, needs_root, open_descriptors
 from wire import P
 import wire
 
@@ -247,3 +247,30 @@ def test_opened_in_the_middle_of_the_proof(start):
                 buffer.release()
                 client.buffers.clear()
                 buffer = client.alloc(1, timeout=P.TIMEOUT_FOREVER)
+
+
+# ---- memory that has to be made --------------------------------------------------------
+
+@needs_root
+def test_many_large_ones_delay_nobody_elses_small_one(start):
+    broker = start(config="[Broker]\nWorkers=1\n")
+
+    def glutton(child):
+        clients = [broker.client() for _ in range(4)]
+        child.send("here")
+        child.receive()
+        for client in clients:
+            for _ in range(50):
+                client.ask_alloc(2 * MIB)
+        child.send("asked")
+        child.receive()
+
+    with broker.client() as modest, Child(glutton, uid=UID_A) as child:
+        child.receive()
+        with stopped(broker):
+            child.send("ask")
+            child.receive()
+            serial = modest.ask_alloc(1)
+        modest.take_grant(serial)
+        # Not behind them: most are still being made.
+        assert broker.control.memory("making")[1] > 20
