@@ -97,7 +97,8 @@ static void welcome(struct broker *broker, int fd) {
         broker->counts.accepted++;
         if (r < 0) {
                 log_limited(LOG_LEVEL_WARNING, LOG_NO_FIELDS, "cannot identify a client: %s",
-                            strerror(-r));
+                            r == -EREMOTE ? "the broker's user namespace lacks its user"
+                                          : strerror(-r));
                 closer_close(broker->closer, fd);
                 return;
         }

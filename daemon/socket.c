@@ -5,6 +5,7 @@
 #include <libgen.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,9 @@
 #ifndef SO_PASSRIGHTS
 #define SO_PASSRIGHTS 83
 #endif
+
+/* What the kernel calls a user it cannot name (user_namespaces(7)), unless told otherwise. */
+#define OVERFLOW_UID 65534u
 
 /* Connections the kernel keeps for us while we are busy; it lowers this to its own limit. */
 #define BACKLOG 1024
@@ -155,6 +159,23 @@ static gid_t *get_groups(int fd, size_t *ret_n) {
         return gids;
 }
 
+/*
+ * In a user namespace that lacks some users, all of those look like this one: then they
+ * cannot be told apart, nor from the one who really is.
+ */
+static bool is_anybody(uid_t uid) {
+        unsigned first = 0, outside = 0, count = 0;
+
+        if (uid != OVERFLOW_UID)
+                return false;
+        FILE *f = fopen("/proc/self/uid_map", "re");
+        if (!f)
+                return false;
+        int n = fscanf(f, "%u %u %u", &first, &outside, &count);
+        fclose(f);
+        return n == 3 && (first != 0 || count != UINT32_MAX);
+}
+
 int socket_identify(int fd, struct socket_peer *ret_peer) {
         struct ucred cred;
         socklen_t size = sizeof(cred);
@@ -162,6 +183,8 @@ int socket_identify(int fd, struct socket_peer *ret_peer) {
 
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0)
                 return -errno;
+        if (is_anybody(cred.uid))
+                return -EREMOTE;
         peer.gids = get_groups(fd, &peer.n_gids);
         if (!peer.gids)
                 return -errno;

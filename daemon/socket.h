@@ -37,5 +37,8 @@ struct socket_peer {
  */
 int socket_peer_process(int fd, pid_t pid);
 
-/* As they were when the peer connected (unix(7), SO_PEERCRED, SO_PEERGROUPS). 0 or -errno. */
+/*
+ * As they were when the peer connected (unix(7), SO_PEERCRED, SO_PEERGROUPS). 0 or -errno;
+ * -EREMOTE for one whose user this process's user namespace does not have.
+ */
 int socket_identify(int fd, struct socket_peer *ret_peer);
