@@ -8,9 +8,14 @@
 #include "cleanup.h"
 #include "memfd.h"
 
-int lease_page_new(uint32_t slots, shmb_word **ret_words, size_t *ret_size, int *ret_fd) {
+size_t lease_page_size(uint32_t slots) {
         size_t page = (size_t)sysconf(_SC_PAGESIZE);
-        size_t size = (((size_t)slots + 1) * sizeof(shmb_word) + page - 1) / page * page;
+
+        return (((size_t)slots + 1) * sizeof(shmb_word) + page - 1) / page * page;
+}
+
+int lease_page_new(uint32_t slots, shmb_word **ret_words, size_t *ret_size, int *ret_fd) {
+        size_t size = lease_page_size(slots);
         SHMB_CLOSE int fd = shmb_memfd_new("shmbroker-leases", size, false);
 
         if (fd < 0)

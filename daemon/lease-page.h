@@ -6,6 +6,9 @@
 
 #include "lease-word.h"
 
+/* The bytes of a page for so many leases and word 0. */
+size_t lease_page_size(uint32_t slots);
+
 /*
  * Makes a page (or more) for `slots` leases and word 0, and maps it. The caller owns the
  * mapping, *ret_size bytes, and the descriptor, which is the client's copy to be. 0 or -errno.

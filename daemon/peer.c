@@ -71,6 +71,7 @@ struct peer *peer_free(struct peer *peer) {
         if (peer->client)
                 client_leave(peer->client);
         lease_page_free(peer->words, peer->words_size);
+        broker->page_bytes -= peer->words_size;
         event_del(&peer->readable);
         if (event_initialized(&peer->process_exited))
                 event_del(&peer->process_exited);

@@ -119,10 +119,23 @@ const struct ledger_ops request_ledger_ops = {
 
 /* ---- requests ---- */
 
-static uint32_t slots_for(const struct config *config, uint32_t wanted) {
+/*
+ * Lease pages are memory, too, that no limit of pools counts. Clients that ask for more than
+ * the default get it as long as all of them together have taken a small part of MemoryMax=.
+ */
+#define PAGES_PART 64u
+
+static uint32_t slots_for(const struct broker *broker, uint32_t wanted) {
+        const struct config *config = broker->config;
+
         if (wanted == 0)
                 wanted = config->lease_slots_default;
-        return wanted < config->lease_slots_max ? wanted : config->lease_slots_max;
+        if (wanted > config->lease_slots_max)
+                wanted = config->lease_slots_max;
+        if (wanted > config->lease_slots_default &&
+            broker->page_bytes + lease_page_size(wanted) > config->memory_max / PAGES_PART)
+                wanted = config->lease_slots_default;
+        return wanted;
 }
 
 static int join(struct peer *peer, const struct shmb_hello *hello, int *ret_fd) {
@@ -132,7 +145,7 @@ static int join(struct peer *peer, const struct shmb_hello *hello, int *ret_fd) 
                 .uid = peer->who.uid,
                 .gids = peer->who.gids,
                 .n_gids = peer->who.n_gids,
-                .lease_slots = slots_for(ledger->config, hello->lease_slots),
+                .lease_slots = slots_for(peer->broker, hello->lease_slots),
                 .peer = peer,
         };
 
@@ -140,6 +153,7 @@ static int join(struct peer *peer, const struct shmb_hello *hello, int *ret_fd) 
         int r = lease_page_new(template.lease_slots, &peer->words, &peer->words_size, ret_fd);
         if (r < 0)
                 return r;
+        peer->broker->page_bytes += peer->words_size;
         template.words = peer->words;
         r = peer_watch_process(peer);
         if (r < 0)

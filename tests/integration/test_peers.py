@@ -274,3 +274,18 @@ def test_many_large_ones_delay_nobody_elses_small_one(start):
         modest.take_grant(serial)
         # Not behind them: most are still being made.
         assert broker.control.memory("making")[1] > 100
+
+
+# ---- what no limit of memory counts ----------------------------------------------------
+
+def test_lease_pages_are_a_small_part_of_memory(start):
+    broker = start(config="[Broker]\nMemoryMax=64M\n")
+    most = 8 * (16383 + 1)
+    with contextlib.ExitStack() as stack:
+        for i in range(20):
+            client = stack.enter_context(broker.client(slots=16383))
+            fits = (i + 1) * most <= 64 * MIB // 64
+            assert client.welcome.lease_slots == (16383 if fits else 511)
+    broker.until_nobody_holds()
+    with broker.client(slots=16383) as client:
+        assert client.welcome.lease_slots == 16383
