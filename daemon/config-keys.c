@@ -125,7 +125,7 @@ static const struct config_key keys[] = {
 };
 
 #define N_KEYS (sizeof keys / sizeof *keys)
-_Static_assert(N_KEYS <= CONFIG_KEYS_MAX && N_KEYS <= 64, "a bit and a place for every key");
+_Static_assert(N_KEYS <= CONFIG_KEYS_MAX, "a bit and a place for every key");
 
 const struct config_key *config_keys(size_t *ret_n) {
         *ret_n = N_KEYS;

@@ -43,7 +43,7 @@ struct config_place {
         const char *file; /* one of the configuration's own `files` */
         int line;
 };
-#define CONFIG_KEYS_MAX 64u
+#define CONFIG_KEYS_MAX 64u /* bits of `given` */
 
 /* A [Pool NAME] section. */
 struct pool_config {
