@@ -27,7 +27,7 @@ struct broker {
         uint64_t timer_at;
         struct peer *peers;
         uint32_t n_peers;
-        uint64_t page_bytes; /* of their lease pages */
+        uint64_t page_bytes;          /* of their lease pages */
         struct uid_connections *uids; /* connections by uid */
         struct peer *doomed;          /* to be disconnected once nobody is using them */
         struct event *reaper;

@@ -164,16 +164,19 @@ static gid_t *get_groups(int fd, size_t *ret_n) {
  * cannot be told apart, nor from the one who really is.
  */
 static bool is_anybody(uid_t uid) {
-        unsigned first = 0, outside = 0, count = 0;
+        char line[64] = "", *at = line;
 
         if (uid != OVERFLOW_UID)
                 return false;
         FILE *f = fopen("/proc/self/uid_map", "re");
         if (!f)
                 return false;
-        int n = fscanf(f, "%u %u %u", &first, &outside, &count);
+        (void)!fgets(line, sizeof(line), f);
         fclose(f);
-        return n == 3 && (first != 0 || count != UINT32_MAX);
+        /* The first of its users here, what that one is outside, and how many there are. */
+        unsigned long first = strtoul(at, &at, 10);
+        (void)strtoul(at, &at, 10);
+        return first != 0 || strtoul(at, NULL, 10) != UINT32_MAX;
 }
 
 int socket_identify(int fd, struct socket_peer *ret_peer) {
